@@ -1,0 +1,34 @@
+"""The facts that operators watch, in Prometheus form: base units, few labels, never a tenant or a job."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+REQUESTS = Counter("sensorium_requests_total", "HTTP requests answered", ("route", "method", "status"))
+REQUEST_SECONDS = Histogram("sensorium_request_seconds", "From a request's header to its answer", ("route",), buckets=_SECONDS)
+ACCEPTED = Counter("sensorium_jobs_accepted_total", "Jobs that are safe in the broker", ("service",))
+REFUSED = Counter("sensorium_jobs_refused_total", "Jobs that were not accepted", ("service", "code"))
+PUBLISH_SECONDS = Histogram("sensorium_publish_seconds", "Until the broker confirmed a message", buckets=_SECONDS)
+WAITERS = Gauge("sensorium_waiters", "Requests that wait for a result")
+CONNECTIONS = Gauge("sensorium_connections", "Open HTTP connections")
+
+FINISHED = Counter("sensorium_jobs_finished_total", "Jobs that ended, by outcome: done or an error's code", ("service", "outcome"))
+DUPLICATES = Counter("sensorium_duplicates_total", "Deliveries whose job had ended already", ("service",))
+REDELIVERED = Counter("sensorium_redelivered_total", "Deliveries that somebody may have worked on before", ("service",))
+QUEUE_SECONDS = Histogram("sensorium_queue_wait_seconds", "From acceptance to a worker's hand", ("service",), buckets=_SECONDS)
+BATCH_SECONDS = Histogram("sensorium_batch_wait_seconds", "From a worker's hand to the start of its batch", ("service",), buckets=_SECONDS)
+COMPUTE_SECONDS = Histogram("sensorium_compute_seconds", "Computation of a batch", ("service",), buckets=_SECONDS)
+SETTLE_SECONDS = Histogram("sensorium_settle_seconds", "Storing the results of a batch", ("service",), buckets=_SECONDS)
+BATCH_ITEMS = Histogram("sensorium_batch_items", "Items of a batch", ("service",), buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+IN_HAND = Gauge("sensorium_deliveries_in_hand", "Unsettled deliveries", ("service",))
+PARKED = Gauge("sensorium_frames_parked", "Frames that wait for their predecessors", ("service",))
+DEAD_LETTERS = Counter("sensorium_dead_letters_total", "Messages that could not be done, by reason", ("reason",))
+SESSIONS_CLOSED = Counter("sensorium_sessions_closed_total", "Sessions that fell silent and were closed")
+
+
+def exposition() -> bytes:
+    """Everything this process has counted, as Prometheus reads it."""
+    return generate_latest()

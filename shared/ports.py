@@ -1,0 +1,189 @@
+"""What the house needs from the outside, at the height of the domain.
+
+Each port has an in-process adapter and one over a server; one parametrised suite (`tests/contract`) runs against every
+adapter. Adapters raise `shared.errors.BrokerAway` or `StoreAway` when what is behind them does not answer in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.events import Event
+from shared.jobs import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bytes for a queue. ``id`` is the job's, ``expires_in`` (seconds) is when the broker gives it to the dead letters."""
+
+    queue: str
+    body: bytes
+    id: str
+    expires_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A queue as its broker sees it: messages waiting to be delivered, and consumers."""
+
+    ready: int
+    consumers: int
+
+
+class Delivery(Protocol):
+    """A message in hand. Exactly one of `ack` and `reject` is called, once; both return at once and never raise.
+
+    ``redelivered``: somebody may have worked on it before. ``reason`` is None, except in the dead-letter queue where it
+    says why the message died: ``expired``, ``rejected``, ``delivery_limit`` or ``maxlen``.
+    """
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def redelivered(self) -> bool: ...
+    @property
+    def reason(self) -> str | None: ...
+    def ack(self) -> None: ...
+    def reject(self, *, requeue: bool) -> None:
+        """Give the message back (``requeue``), or to the dead letters."""
+
+
+class Consumer(Protocol):
+    """A running subscription to a queue."""
+
+    async def verify(self) -> None:
+        """Raise `BrokerAway` unless the broker itself confirms that it delivers to this consumer."""
+
+    async def stop(self) -> None:
+        """Take nothing more. Deliveries in hand stay settleable."""
+
+
+class Broker(Protocol):
+    """At-least-once queues, one a service, and `DEAD_LETTERS` for what could not be done."""
+
+    async def publish(self, message: Message) -> None:
+        """Return once the message is safe. Raises `QueueFull`, `NoWorker` (no such queue) or `BrokerAway`."""
+
+    async def consume(self, queue: str, prefetch: int, handle: Callable[[Delivery], None]) -> Consumer:
+        """Declare the queue and call ``handle`` in the event loop for each message, at most ``prefetch`` unsettled.
+
+        The consumer survives reconnection. Settling a delivery of a lost connection does nothing: the broker has
+        already given the message to somebody else.
+        """
+
+    async def depth(self, queue: str) -> Depth:
+        """Zero and zero for a queue that does not exist."""
+
+    async def ping(self) -> None:
+        """Raise `BrokerAway` unless the broker answers."""
+
+
+DEAD_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event for the list of a job."""
+
+    job_id: str
+    event: Event
+
+
+class ResultStore(Protocol):
+    """The event list of each job, kept for a stated time after its last event."""
+
+    async def append(self, entries: Sequence[Entry]) -> list[bool]:
+        """Append each event unless its job has ended, and push it to whoever follows. False: it had ended."""
+
+    async def events(self, job_id: str) -> list[Event]:
+        """All events so far, in order; empty when there are none (any more)."""
+
+    async def finished(self, job_ids: Sequence[str]) -> list[bool]:
+        """Whether each job has ended, in one round trip."""
+
+    def follow(self, job_id: str) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, Event]]]:
+        """Events as they come, each with its index in the list, from the first one on, ending with the final one.
+
+        Entered before the job is published nothing is missed. The events are pushed over a constant number of
+        connections per process; a lost connection is bridged by reading the list again.
+        """
+
+    async def count_attempt(self, job_id: str, change: int = 1) -> int:
+        """Add ``change`` to the number of times a redelivered job was taken up, and return the sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A session as stored. ``finished``: every frame up to this number is finished. ``numbered``: the last number given.
+
+    ``skipped``: frames given up (failed, lost, too late) since the last one that was applied.
+    """
+
+    state: bytes | None
+    finished: int
+    numbered: int
+    skipped: int = 0
+
+
+class SessionStore(Protocol):
+    """Numbered frames and the versioned state of sessions."""
+
+    async def number(self, session: str) -> int:
+        """The next number of the session (from 1), which stays alive for the session time from now."""
+
+    async def load(self, session: str) -> Snapshot: ...
+
+    async def save(self, turn: Turn, seen: Snapshot | None, state: bytes | None, entry: Entry | None) -> bool:
+        """Finish a turn and append the job's final event, in one atomic step.
+
+        With ``seen`` (what `load` gave): the turn is applied; refused (False) unless the session is as it was seen.
+        ``state`` replaces the stored one; a closing turn forgets it and ends the session. Numbers between
+        ``seen.finished`` and the turn's are given up. Without ``seen``: the turn is given up, in or out of order,
+        and ``state`` is not looked at; True. An ``entry`` whose job had ended already changes nothing but the turn.
+        """
+
+    async def advanced(self, session: str, number: int) -> None:
+        """Return once every frame up to ``number`` is finished; pushed, not polled. The caller bounds the wait."""
+
+    async def expired(self) -> list[Turn]:
+        """Closing turns of the sessions that fell silent, each claimed by one caller for a while.
+
+        A claim that is not followed by the closing turn's `save` within the lease is given again, with the same number.
+        """
+
+
+class BlobStore(Protocol):
+    """Bytes of a tenant, kept for a stated time after their last use."""
+
+    async def put(self, tenant: str, data: bytes) -> str:
+        """Store the bytes and return their identifier. Raises `InputTooLarge` beyond the tenant's number of blobs."""
+
+    async def get(self, tenant: str, blob_id: str) -> bytes | None: ...
+
+    async def exists(self, tenant: str, blob_ids: Sequence[str]) -> list[bool]: ...
+
+    async def delete(self, tenant: str, blob_id: str) -> bool: ...
+
+
+class IdempotencyStore(Protocol):
+    """Which request an Idempotency-Key stood for, kept for a stated time."""
+
+    async def claim(self, tenant: str, key: str, fingerprint: str, job_id: str) -> tuple[str, str]:
+        """Remember (fingerprint, job id) for the key unless it is taken; return what it now stands for."""
+
+    async def release(self, tenant: str, key: str) -> None:
+        """Forget a key whose job could not be accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What one store server (or this process's memory) keeps. ``ping`` raises `StoreAway` unless it answers."""
+
+    results: ResultStore
+    sessions: SessionStore
+    blobs: BlobStore
+    idempotency: IdempotencyStore
+    ping: Callable[[], Awaitable[None]]

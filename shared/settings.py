@@ -1,0 +1,156 @@
+"""Every setting, read once from the environment in the entry points and passed down as values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SENSORIUM_"
+#: Variables of the test suite and of `make`, which are not settings of the product.
+NOT_SETTINGS = ("SENSORIUM_TEST_", "SENSORIUM_TESTDATA")
+
+
+class SettingsError(Exception):
+    """The environment holds a setting that cannot be used; the message names it."""
+
+
+class Settings(BaseSettings):
+    """The settings of every process. Times are in seconds, sizes in bytes unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    # Where things are
+    broker: str = Field("memory://", description="Message broker: memory:// or amqp://user:password@host:5672/vhost")
+    store: str = Field("memory://", description="Results, sessions and blobs: memory:// or redis://host:6379/0")
+    database: str | None = Field(
+        None,
+        description="Accounts: sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/name; by default SQLite in the data folder",
+    )
+    data_dir: Path = Field(Path("var"), description="Folder of what an embedded system keeps: its database and its secret key")
+    namespace: str = Field(
+        "sensorium", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Prefix of every queue and key, so that installations can share servers"
+    )
+    models_dir: Path | None = Field(None, description="Folder of the weights; by default models/weights beside the manifest")
+    models_mirror: str | None = Field(None, description="Folder or URL asked for weights before their public addresses")
+    extra_services: Path | None = Field(None, description="Folder of further service files beside workers/services")
+    secret_key: SecretStr | None = Field(
+        None, description="At least 32 random characters; signs job identifiers and encrypts access tokens. Required outside embedded mode"
+    )
+
+    # The gateway
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    public_url: str | None = Field(None, description="Absolute URLs in answers start with this; by default with the request's own address")
+    trusted_proxies: str = Field(
+        "", description="Addresses of reverse proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    demo_password: SecretStr | None = Field(
+        None, description="Password of demo@example.com in embedded mode; random and printed when not set"
+    )
+
+    # Limits of a request
+    body_bytes: int = Field(20_000_000, gt=0, description="Largest request body")
+    json_bytes: int = Field(2_000_000, gt=0, description="Largest JSON document, alone or as the part meta")
+    multipart_parts: int = Field(32, gt=0, description="Most parts of a multipart body")
+    header_seconds: float = Field(10, gt=0, description="A request's header must be complete within this time")
+    body_seconds: float = Field(60, gt=0, description="A request's body must be complete within this time")
+    body_bytes_per_second: int = Field(10_000, ge=0, description="Slowest rate of a body, after a grace of five seconds; 0 for none")
+    keepalive_seconds: float = Field(75, gt=0, description="An idle connection is closed after this time")
+    connections_per_address: int = Field(256, gt=0, description="Most connections of one address at a time")
+    image_pixels: int = Field(25_000_000, gt=0, description="Most pixels of an image")
+    image_side: int = Field(8192, gt=0, description="Longest side of an image, in pixels")
+    sound_seconds: float = Field(60, gt=0, description="Longest sound")
+    text_characters: int = Field(5000, gt=0, description="Longest text")
+    blobs_per_stream: int = Field(1000, gt=0, description="Most blobs of one stream")
+    blob_seconds: float = Field(7 * 86400, gt=0, description="A blob is kept for this time after its last use")
+
+    # Jobs
+    hold_seconds: float = Field(60, gt=0, description="A synchronous request that is not done within this time is answered 202")
+    result_seconds: float = Field(3600, gt=0, description="Results are kept for this time")
+    deadline_seconds: float = Field(300, gt=0, description="A job that is not done within this time fails")
+    idempotency_seconds: float = Field(86400, gt=0, description="An Idempotency-Key is remembered for this time")
+    inline_bytes: int = Field(1_000_000, ge=0, description="Larger files travel as blobs beside the message instead of inside it")
+    attempts: int = Field(3, gt=0, description="A job whose worker died this many times goes to the dead letters")
+    retry_pause_seconds: float = Field(1, ge=0, description="Pause before a job that failed for a passing reason goes back to its queue")
+    retry_after_seconds: int = Field(2, gt=0, description="Retry-After of answers that cannot estimate it")
+
+    # Sessions
+    session_seconds: float = Field(60, gt=0, description="A session expires this long after its last frame")
+    session_gap_seconds: float = Field(15, gt=0, description="A frame whose predecessor is missing goes on without it after this time")
+    session_parked: int = Field(
+        256, gt=0, description="Most frames that one worker holds while their predecessors are at work; more go back to the queue"
+    )
+
+    # The broker
+    queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")
+    publish_seconds: float = Field(2, gt=0, description="A publish that the broker does not confirm within this time is refused with 503")
+    heartbeat_seconds: int = Field(10, gt=0, le=10, description="Heartbeat of the connections to the broker")
+    store_seconds: float = Field(5, gt=0, description="A command that the store does not answer within this time fails")
+    worker_grace_seconds: float = Field(10, ge=0, description="A service stays available for this time after its last worker left")
+
+    # Workers
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where networks run; a worker asked for cuda without one refuses to start")
+    model_threads: int = Field(0, ge=0, description="Threads that compute; 0 takes the container's CPU quota")
+    batch: int = Field(0, ge=0, description="Items a batch; 0 measures at start what pays on this device")
+    prefetch: int = Field(0, ge=0, description="Messages in hand per service; 0 takes a multiple of what computes at a time")
+    process_seconds: float = Field(120, gt=0, description="A batch that computes for longer ends its worker, which is then replaced")
+    drain_seconds: float = Field(30, gt=0, description="On SIGTERM, work in hand may take this long to finish")
+    health_port: int = Field(0, ge=0, le=65535, description="A worker serves /healthz, /readyz and /metrics here; 0 for none")
+
+    # Telling
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe events that are logged")
+    log_format: Literal["console", "json"] = Field("console", description="json for machines")
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite+aiosqlite:///{self.data_dir / 'sensorium.db'}"
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """The settings of this process. Raises `SettingsError` naming each variable that is misspelt or out of range."""
+    environment = os.environ if environment is None else environment
+    fields = Settings.model_fields
+    given: dict[str, object] = {}
+    for name, value in environment.items():
+        if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
+            continue
+        field = name[len(PREFIX) :].lower()
+        if field not in fields or name != name.upper():
+            raise SettingsError(f"{name} is not a setting; `sensorium settings` lists them")
+        if value != "":
+            given[field] = value
+    given.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from None
+
+
+def describe(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """(variable, value with secrets masked, description) of every setting."""
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        yield f"{PREFIX}{name.upper()}", "" if value is None else _masked(str(value)), field.description or ""
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its default, commented out."""
+    lines = ["# Every setting with its default. Made by: make env-example", ""]
+    for variable, value, description in describe(Settings.model_construct()):
+        lines += [f"# {description}", f"#{variable}={value}", ""]
+    return "\n".join(lines)
+
+
+def _masked(value: str) -> str:
+    """A password inside a URL is not for the screen."""
+    scheme, separator, rest = value.partition("://")
+    if separator and "@" in rest:
+        login, _, place = rest.rpartition("@")
+        return f"{scheme}://{login.split(':')[0]}:**********@{place}"
+    return value
