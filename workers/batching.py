@@ -1,0 +1,108 @@
+"""How many items go into one `process`, and which: batching pays on a GPU and costs on a CPU, so it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import PerceptionError
+from shared.jobs import Job
+from shared.ports import Delivery, Snapshot
+from workers.contract import Item, Service
+
+#: A batch size must bring this much more throughput than the next smaller one, since it costs latency.
+_WORTHWHILE = 1.1
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A delivery on its way through a worker.
+
+    ``seen`` is the session as it was when the frame's turn came; ``alone`` is set once somebody may have died of it.
+    ``received`` is seconds since 1970, ``files`` the bytes of the job's blobs by reference.
+    """
+
+    delivery: Delivery
+    job: Job
+    received: float
+    attempt: int = 1
+    alone: bool = False
+    seen: Snapshot | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class Pending:
+    """Work that waits for a free slot, in order."""
+
+    def __init__(self) -> None:
+        self._works: deque[Work] = deque()
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def add(self, work: Work) -> None:
+        self._works.append(work)
+
+    def take(self, size: int) -> list[Work]:
+        """The next batch: at most ``size`` items in order, at most one of a session, and a suspect by itself."""
+        batch: list[Work] = []
+        sessions: set[str] = set()
+        kept: list[Work] = []
+        while self._works and len(batch) < size:
+            work = self._works.popleft()
+            session = work.job.turn.session if work.job.turn else None
+            if session is not None and session in sessions:
+                kept.append(work)
+            elif work.alone:
+                if batch:
+                    kept.append(work)
+                    break
+                batch.append(work)
+                break
+            else:
+                batch.append(work)
+                if session is not None:
+                    sessions.add(session)
+        self._works.extendleft(reversed(kept))
+        return batch
+
+
+def measure_batch(service: Service[Any, Any], wanted: int) -> int:
+    """The batch size to use: ``wanted`` if given, else what brings the most items a second on this device.
+
+    Runs the service's example (which also warms its networks up). Raises what the service raises or answers.
+    """
+    example = service.example()
+    for value in vars(example).values():
+        if hasattr(value, "decode") and not isinstance(value, bytes | str):
+            value.decode()
+    _rate(service, example, 1)
+    if wanted or service.max_batch == 1:
+        return max(1, min(wanted or 1, service.max_batch))
+    best, best_rate = 1, _rate(service, example, 1)
+    size = 2
+    while size <= service.max_batch:
+        rate = _rate(service, example, size)
+        if rate < best_rate * _WORTHWHILE:
+            break
+        best, best_rate = size, rate
+        size *= 2
+    return best
+
+
+def _rate(service: Service[Any, Any], example: Any, size: int, repetitions: int = 3) -> float:
+    """Items a second, by the fastest of a few runs: the others measure what else the machine was doing."""
+    times = []
+    for _ in range(repetitions):
+        state = service.state_type
+        batch: Sequence[Item[Any]] = [Item(example, state() if state else None) for _ in range(size)]
+        begin = time.perf_counter()
+        answers = service.process(batch)
+        times.append(time.perf_counter() - begin)
+        for answer in answers:
+            if isinstance(answer, PerceptionError):
+                raise answer
+    return size / max(min(times), 1e-9)

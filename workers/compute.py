@@ -1,0 +1,141 @@
+"""What happens to a batch in a model thread: inputs are validated and decoded, the service runs, answers become events.
+
+Pure but for the service itself: no broker, no store, no clock but the one that stamps events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import PerceptionError, ServiceFailed
+from shared.events import Done, Event, Failed
+from shared.log import get_logger
+from workers.batching import Work
+from workers.contract import File, Files, Item, MediaLimits, Output, Service, invalid_parameter
+
+log = get_logger(__name__)
+
+#: Who computed: the worker, its device and the weights it uses, told in answers that were asked to explain themselves.
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch brought for one work: its final event, or a passing error to try again; the session's new state."""
+
+    event: Event | None
+    state: bytes | None = None
+    retry: PerceptionError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Computer:
+    """A loaded service and what it takes to run a batch of it."""
+
+    service: Service[Any, Any]
+    limits: MediaLimits
+    facts: Facts
+
+    def run(self, works: Sequence[Work]) -> list[Outcome]:
+        """One outcome a work, in order. Never raises: a batch that fails is replayed one by one."""
+        if len(works) == 1 and works[0].job.turn is not None and works[0].job.turn.closing:
+            return [self._close(works[0])]
+        outcomes: dict[int, Outcome] = {}
+        items: dict[int, Item[Any]] = {}
+        for index, work in enumerate(works):
+            try:
+                items[index] = self._item(work)
+            except PerceptionError as error:
+                outcomes[index] = Outcome(Failed.of(error, time.time()))
+        outcomes.update(self._answers(works, items))
+        return [outcomes[index] for index in range(len(works))]
+
+    def _answers(self, works: Sequence[Work], items: dict[int, Item[Any]]) -> dict[int, Outcome]:
+        if not items:
+            return {}
+        begin = time.perf_counter()
+        try:
+            answers = self.service.process(list(items.values()))
+            if len(answers) != len(items):
+                raise ServiceFailed(f"{self.service.name} answered {len(answers)} items of {len(items)}")
+        except PerceptionError as error:
+            return self._after_failure(works, items, error)
+        except Exception as error:  # whatever a service raises, its neighbours go on
+            log.exception("service.raised", service=self.service.name, items=len(items), error=type(error).__name__)
+            return self._after_failure(works, items, ServiceFailed())
+        seconds = time.perf_counter() - begin
+        return {
+            index: self._outcome(works[index], item, answer, seconds, len(items))
+            for (index, item), answer in zip(items.items(), answers, strict=True)
+        }
+
+    def _after_failure(self, works: Sequence[Work], items: dict[int, Item[Any]], error: PerceptionError) -> dict[int, Outcome]:
+        """Nobody fails for a neighbour: each item once more, alone, with its input and state decoded afresh."""
+        if len(items) == 1:
+            return {next(iter(items)): _failure(error)}
+        return {index: self.run([works[index]])[0] for index in items}
+
+    def _item(self, work: Work) -> Item[Any]:
+        files = Files({**work.job.files, **work.files}, self.limits)
+        try:
+            parameters = self.service.input_type.model_validate(work.job.parameters, context=files.context())
+        except ValidationError as error:
+            raise invalid_parameter(error) from None
+        for name in type(parameters).model_fields:
+            _decode(getattr(parameters, name), name)
+        return Item(parameters, self._state(work), work.seen.skipped if work.seen else 0)
+
+    def _state(self, work: Work) -> BaseModel | None:
+        if work.seen is None or self.service.state_type is None:
+            return None
+        if work.seen.state is None:
+            return self.service.state_type()
+        return self.service.state_type.model_validate_json(work.seen.state)
+
+    def _outcome(self, work: Work, item: Item[Any], answer: Output | PerceptionError, seconds: float, size: int) -> Outcome:
+        if isinstance(answer, PerceptionError):
+            return _failure(answer)
+        result = answer.as_result()
+        if work.seen is not None and work.seen.skipped:
+            result["gap_frames"] = work.seen.skipped
+        if work.job.explain:
+            result["explain"] = self._explanation(work, seconds, size)
+        state = None if item.state is None else item.state.model_dump_json().encode()
+        return Outcome(Done(time.time(), result), state)
+
+    def _explanation(self, work: Work, seconds: float, size: int) -> dict[str, Any]:
+        return {
+            **self.facts,
+            "attempt": work.attempt,
+            "batch_items": size,
+            "queue_seconds": round(max(0.0, work.received - work.job.created), 6),
+            "compute_seconds": round(seconds, 6),
+        }
+
+    def _close(self, work: Work) -> Outcome:
+        try:
+            state = self._state(work)
+            if state is not None and work.seen is not None and work.seen.state is not None:
+                self.service.close(state)
+        except Exception as error:  # a session that cannot be closed must not come back for ever
+            log.exception("session.close_failed", service=self.service.name, error=type(error).__name__)
+            return Outcome(Failed.of(ServiceFailed(), time.time()))
+        return Outcome(Done(time.time(), {}))
+
+
+def _decode(value: object, name: str) -> None:
+    if isinstance(value, File):
+        try:
+            value.decode()
+        except PerceptionError as error:
+            error.parameter = error.parameter or name
+            raise
+
+
+def _failure(error: PerceptionError) -> Outcome:
+    return Outcome(Failed.of(error, time.time()), retry=error if error.retryable else None)

@@ -1,0 +1,234 @@
+"""What a service is, and what it is given: the page to read before writing one.
+
+A service is a function of values: `Service.load` once, then `Service.process` for each batch. Batching, retries, time
+limits, state keeping and logging belong to the runner.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+from shared.errors import InvalidParameter, PerceptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workers.lib.audio import Waveform
+
+
+class Input(BaseModel):
+    """Base of a service's parameters. Unknown keys are ignored (the gateway reports them)."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Output(BaseModel):
+    """Base of a service's result. With ``omit_none`` a key whose value is None is left out of the answer."""
+
+    omit_none: ClassVar[bool] = False
+
+    def as_result(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=self.omit_none)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """What is refused before it is decoded: pixels, pixels a side, seconds."""
+
+    image_pixels: int = 25_000_000
+    image_side: int = 8192
+    sound_seconds: float = 60.0
+
+
+class FileSource(Protocol):
+    """Where the file fields of an input get their bytes from while it is validated."""
+
+    limits: MediaLimits
+
+    def resolve(self, reference: str) -> bytes | None:
+        """The bytes; None when they are known to exist but are not at hand. Raises `ValueError` when there are none."""
+
+
+class File:
+    """A file of a job. In JSON it is a reference: ``attachment://NAME`` or the address of a blob."""
+
+    media_types: ClassVar[tuple[str, ...]] = ("application/octet-stream",)
+
+    def __init__(self, data: bytes, reference: str = "", limits: MediaLimits | None = None) -> None:
+        self.data = data
+        self.reference = reference
+        self.limits = limits or MediaLimits()
+
+    def decode(self) -> None:
+        """Decode the bytes now. Raises `UnreadableInput` or `InputTooLarge`; the runner calls it before `process`."""
+
+    @classmethod
+    def _validate(cls, value: object, info: ValidationInfo) -> File:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be a reference: attachment://NAME or the address of a blob")
+        source: FileSource | None = (info.context or {}).get("files") if isinstance(info.context, dict) else None
+        if source is None:
+            raise ValueError("no files came with this input")
+        return cls(source.resolve(value) or b"", value, source.limits)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.reference)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "format": "uri-reference",
+            "description": f"attachment://NAME or the address of a blob: {' or '.join(cls.media_types)}",
+        }
+
+
+class Image(File):
+    """A JPEG or PNG picture."""
+
+    media_types = ("image/jpeg", "image/png")
+
+    def decode(self) -> None:
+        _ = self.pixels
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 [height, width, 3], BGR, with the EXIF orientation applied."""
+        from workers.lib.image import decode_image  # cv2 is for workers, not for gateways
+
+        return decode_image(self.data, max_pixels=self.limits.image_pixels, max_side=self.limits.image_side)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels, as the answers give it in ``input_size``."""
+        height, width = self.pixels.shape[:2]
+        return int(width), int(height)
+
+
+class Sound(File):
+    """A WAV recording."""
+
+    media_types = ("audio/wav",)
+
+    def decode(self) -> None:
+        _ = self.waveform
+
+    @cached_property
+    def waveform(self) -> Waveform:
+        """Samples float32 [frames, channels] in -1..1 with their rate in Hz."""
+        from workers.lib.audio import decode_wav
+
+        return decode_wav(self.data, max_seconds=self.limits.sound_seconds)
+
+
+In = TypeVar("In", bound=Input)
+Out = TypeVar("Out", bound=Output)
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[In]):
+    """A job as a service sees it.
+
+    ``state`` is None without a session; otherwise a `Service.state_type` that `process` changes in place, decoded afresh
+    for each attempt, so that a failed attempt leaves no trace. ``skipped`` counts the frames of the session that were
+    given up since the last one that was applied.
+    """
+
+    input: In
+    state: Any = None
+    skipped: int = 0
+
+
+class Network(Protocol):
+    """A loaded network. ``name`` and ``sha256`` identify its weights, ``device`` where it runs (``cpu``, ``cuda``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name. Safe to call from several threads."""
+
+
+class Models(Protocol):
+    """Verified weights by name."""
+
+    def open(self, name: str) -> Network:
+        """Raises `ModelMissing` or `ModelCorrupt`, naming the command that mends it."""
+
+
+class Service(ABC, Generic[In, Out]):
+    """Subclass this, set the class attributes, implement `process` and `example`.
+
+    The docstring of the subclass is the service's description in the directory. ``models`` are names in
+    ``models/manifest.toml``; ``max_batch`` bounds what the runner may try, it measures at start what pays.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    input_type: ClassVar[type[Input]]
+    output_type: ClassVar[type[Output]]
+    state_type: ClassVar[type[BaseModel] | None] = None
+    models: ClassVar[tuple[str, ...]] = ()
+    max_batch: ClassVar[int] = 1
+
+    def load(self, models: Models) -> None:
+        """Open what `process` needs. Called once, before the first batch, outside the event loop."""
+
+    @abstractmethod
+    def process(self, batch: Sequence[Item[In]]) -> Sequence[Out | PerceptionError]:
+        """Answer every item, in order. One item's error, returned in its place, does not fail its neighbours.
+
+        Called from several threads at a time. A batch holds at most one item of a session.
+        """
+
+    def close(self, state: Any) -> None:
+        """The session fell silent; ``state`` is its last state. Called in the order of the session's frames."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> In:
+        """A typical input: warms the networks up, measures the batch size, proves in `--check` that the service works."""
+
+    @classmethod
+    def description(cls) -> str:
+        return (cls.__doc__ or cls.name).strip()
+
+
+@dataclass(slots=True)
+class Files:
+    """The files of one job in a worker: a `FileSource` that remembers what the input took."""
+
+    data: dict[str, bytes]
+    limits: MediaLimits = field(default_factory=MediaLimits)
+
+    def resolve(self, reference: str) -> bytes:
+        try:
+            return self.data[reference]
+        except KeyError:
+            raise ValueError("no such attachment") from None
+
+    def context(self) -> dict[str, Self]:
+        return {"files": self}
+
+
+def invalid_parameter(error: ValidationError) -> InvalidParameter:
+    """The first fault that pydantic found, as a sentence with the parameter's name."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or "body"
+    return InvalidParameter(f"{name}: {first['msg']}", parameter=name)

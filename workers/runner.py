@@ -1,0 +1,303 @@
+"""Accept, process, settle: how one service of a worker turns deliveries into results.
+
+The policy, one row a line (`tests/unit/test_runner.py` has the same rows):
+
+- undecodable                       -> dead letter
+- finished already                  -> ack
+- past its deadline                 -> `deadline_exceeded`
+- a blob it needs is gone           -> `blob_gone`
+- invalid input                     -> the error of the input
+- the item answered with an error   -> that error; a passing one goes back to the queue after a pause, so many times
+- `process` raised                  -> replayed alone, then `service_failed`
+- answered                          -> state and `Done` stored, then ack
+- a frame before its turn           -> parked until its predecessors are finished
+- the process died                  -> the broker delivers again, alone; after so many attempts, dead letter
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from shared import metrics
+from shared.errors import BlobGone, DeadlineExceeded, FrameSkipped, StoreAway
+from shared.events import Started
+from shared.jobs import UndecodableJob, blob_place, decode_job, queue_of
+from shared.log import get_logger
+from shared.ports import Broker, Consumer, Delivery, Entry, Stores
+from shared.settings import Settings
+from workers.batching import Pending, Work
+from workers.compute import Computer
+from workers.sessions import TooManyParked, Turns
+from workers.settle import Settler
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a runner behaves. Times in seconds.
+
+    ``slots``: batches that compute at a time; ``batch``: items of one. A job that waited longer than ``check_after``, or
+    was delivered before, is looked up first: it may have been cancelled or done. A batch that computes for longer than
+    ``announce_after`` says so to whoever follows.
+    """
+
+    slots: int = 1
+    batch: int = 1
+    prefetch: int = 8
+    attempts: int = 3
+    process_seconds: float = 120.0
+    drain_seconds: float = 30.0
+    retry_pause: float = 1.0
+    check_after: float = 1.0
+    announce_after: float = 1.0
+    gap_seconds: float = 15.0
+    parked: int = 256
+
+    @classmethod
+    def of(cls, settings: Settings, slots: int, batch: int) -> Policy:
+        prefetch = settings.prefetch or max(8, 2 * slots * batch + 4)
+        return cls(
+            slots=slots,
+            batch=batch,
+            prefetch=prefetch,
+            attempts=settings.attempts,
+            process_seconds=settings.process_seconds,
+            drain_seconds=settings.drain_seconds,
+            retry_pause=settings.retry_pause_seconds,
+            gap_seconds=settings.session_gap_seconds,
+            # some of what is in hand must stay free to reach the frame that the parked ones wait for
+            parked=min(settings.session_parked, max(1, prefetch - slots * batch - 1)),
+        )
+
+
+class Runner:
+    """One service in one process, between its queue and the store."""
+
+    def __init__(
+        self, computer: Computer, broker: Broker, stores: Stores, policy: Policy, pool: Executor, on_stuck: Callable[[str], None]
+    ) -> None:
+        """``pool`` runs the model threads; ``on_stuck`` is called with the service when a batch outlasts its time."""
+        service = computer.service
+        self.name = service.name
+        self.queue = queue_of(service.name, service.version)
+        self._computer, self._broker, self._stores, self._policy, self._pool, self._on_stuck = (
+            computer,
+            broker,
+            stores,
+            policy,
+            pool,
+            on_stuck,
+        )
+        self._stateful = service.state_type is not None
+        self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
+        self._settler = Settler(stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
+        self._inbox: list[Delivery] = []
+        self._pending = Pending()
+        self._free = policy.slots
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._consumer: Consumer | None = None
+        self._stopping = False
+        self._meters = _Meters(self.name)
+
+    async def start(self) -> None:
+        """Begin to consume. Raises `BrokerAway`."""
+        self._consumer = await self._broker.consume(self.queue, self._policy.prefetch, self._handle)
+        log.info("worker.consuming", service=self.name, queue=self.queue, batch=self._policy.batch, slots=self._policy.slots)
+
+    async def verify(self) -> None:
+        """Raise `BrokerAway` unless the broker confirms that it delivers to this runner."""
+        if self._consumer is not None:
+            await self._consumer.verify()
+
+    async def stop(self) -> None:
+        """Take nothing more, finish what computes, give the rest back."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+        self._stopping = True
+        returned = self._pending.take(len(self._pending) or 1)
+        while self._pending:
+            returned += self._pending.take(len(self._pending))
+        await self._give_back(returned)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._policy.drain_seconds)
+        log.info("worker.drained", service=self.name, unfinished=len(self._tasks))
+
+    # Accepting
+
+    def _handle(self, delivery: Delivery) -> None:
+        """Called by the broker for each message; everything that arrives in one turn of the loop is one wave."""
+        if not self._inbox:
+            asyncio.get_running_loop().call_soon(self._accept)
+        self._inbox.append(delivery)
+
+    def _accept(self) -> None:
+        wave, self._inbox = self._inbox, []
+        now = time.time()
+        waited: list[Work] = []
+        for delivery in wave:
+            try:
+                work = Work(delivery, decode_job(delivery.body), now)
+            except UndecodableJob as error:
+                log.error("job.undecodable", service=self.name, error=str(error))
+                delivery.reject(requeue=False)
+                continue
+            job = work.job
+            self._meters.accepted(now - job.created)
+            if delivery.redelivered or now > job.deadline or job.blobs or (self._stateful and job.turn is not None):
+                self._spawn(self._admit(work))
+            elif now - job.created > self._policy.check_after:
+                waited.append(work)
+            else:
+                self._pending.add(work)
+        if waited:
+            self._spawn(self._admit_unfinished(waited))
+        self._dispatch()
+
+    async def _admit_unfinished(self, works: list[Work]) -> None:
+        """Works that waited for long: those that were cancelled meanwhile need not be done."""
+        try:
+            finished = await self._stores.results.finished([work.job.id for work in works])
+        except StoreAway:
+            finished = [False] * len(works)  # the store's compare-and-set keeps a second result out anyway
+        for work, ended in zip(works, finished, strict=True):
+            if ended:
+                self._settler.acknowledge_duplicate(work)
+            else:
+                self._pending.add(work)
+        self._dispatch()
+
+    async def _admit(self, work: Work) -> None:
+        """Everything that may have to be asked before a work can compute."""
+        try:
+            if await self._is_admissible(work):
+                self._pending.add(work)
+                self._dispatch()
+        except (StoreAway, TooManyParked) as error:
+            await asyncio.sleep(self._policy.retry_pause / 10 if isinstance(error, TooManyParked) else self._policy.retry_pause)
+            await self._give_back([work])
+
+    async def _is_admissible(self, work: Work) -> bool:
+        job = work.job
+        if time.time() > job.deadline:
+            await self._settler.fail(work, DeadlineExceeded())
+            return False
+        if work.delivery.redelivered:
+            self._meters.redelivered.inc()
+            if (await self._stores.results.finished([job.id]))[0]:
+                self._settler.acknowledge_duplicate(work)
+                return False
+        if not await self._fetch_blobs(work) or not await self._turn_came(work):
+            return False
+        if work.delivery.redelivered:
+            work.attempt = 1 + await self._stores.results.count_attempt(job.id)
+            work.alone = True
+            if work.attempt > self._policy.attempts:
+                log.error("job.gave_up", service=self.name, job=job.id, attempts=work.attempt - 1)
+                work.delivery.reject(requeue=False)
+                return False
+        return True
+
+    async def _fetch_blobs(self, work: Work) -> bool:
+        for reference, blob_id in work.job.blobs.items():
+            data = await self._stores.blobs.get(*blob_place(work.job.tenant, blob_id))
+            if data is None:
+                await self._settler.fail(work, BlobGone(f"{reference} was deleted before the job ran"))
+                return False
+            work.files[reference] = data
+        return True
+
+    async def _turn_came(self, work: Work) -> bool:
+        turn = work.job.turn
+        if turn is None or not self._stateful:
+            return True
+        work.seen = await self._turns.wait(turn)
+        if work.seen is not None:
+            return True
+        if (await self._stores.results.finished([work.job.id]))[0]:
+            self._settler.acknowledge_duplicate(work)
+        else:
+            await self._settler.fail(work, FrameSkipped())
+        return False
+
+    # Computing and settling
+
+    def _dispatch(self) -> None:
+        while self._free > 0 and self._pending:
+            if self._stopping:
+                self._spawn(self._give_back(self._pending.take(len(self._pending))))
+                continue
+            self._free -= 1
+            self._spawn(self._run(self._pending.take(self._policy.batch)))
+
+    async def _run(self, batch: list[Work]) -> None:
+        loop = asyncio.get_running_loop()
+        stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
+        announcement = loop.call_later(self._policy.announce_after, self._announce, batch)
+        begin = time.perf_counter()
+        try:
+            outcomes = await loop.run_in_executor(self._pool, self._computer.run, batch)
+        finally:
+            stuck.cancel()
+            announcement.cancel()
+            self._free += 1
+        self._meters.computed(batch, time.perf_counter() - begin)
+        self._dispatch()
+        for work in await self._settler.settle(batch, outcomes):
+            self._spawn(self._admit(work))
+
+    def _announce(self, batch: list[Work]) -> None:
+        self._spawn(self._append_started(batch))
+
+    async def _append_started(self, batch: list[Work]) -> None:
+        now = time.time()
+        try:
+            await self._stores.results.append([Entry(work.job.id, Started(now, work.attempt)) for work in batch])
+        except StoreAway:
+            log.warning("store.away", service=self.name, works=len(batch))
+
+    async def _give_back(self, works: list[Work]) -> None:
+        """To the queue, without counting as an attempt: nobody computed."""
+        for work in works:
+            try:
+                await self._stores.results.count_attempt(work.job.id, -1)
+            except StoreAway:
+                log.warning("store.away", service=self.name, works=1)
+            work.delivery.reject(requeue=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # a fault of the house: its deliveries are unsettled, and only the broker can give them to somebody else
+            log.error("runner.failed", service=self.name, exc_info=task.exception())
+            self._on_stuck(self.name)
+
+
+class _Meters:
+    """The runner's metrics with their labels filled in once: `labels()` costs more than counting."""
+
+    def __init__(self, service: str) -> None:
+        self.redelivered = metrics.REDELIVERED.labels(service)
+        self._queue = metrics.QUEUE_SECONDS.labels(service)
+        self._batch = metrics.BATCH_SECONDS.labels(service)
+        self._compute = metrics.COMPUTE_SECONDS.labels(service)
+        self._items = metrics.BATCH_ITEMS.labels(service)
+
+    def accepted(self, waited: float) -> None:
+        self._queue.observe(max(0.0, waited))
+
+    def computed(self, batch: list[Work], seconds: float) -> None:
+        begin = time.time() - seconds
+        self._compute.observe(seconds)
+        self._items.observe(len(batch))
+        self._batch.observe(max(0.0, begin - batch[0].received))

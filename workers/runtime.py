@@ -1,0 +1,180 @@
+"""Verified weights, ready to run: the only place that imports ONNX Runtime, and only when a model is opened.
+
+A model is read once, checked against the manifest, and handed to the runtime as the very bytes that were checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import DEFAULT_DIRECTORY, Manifest, Model, UnknownModel, load_manifest
+from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
+from shared.log import get_logger
+from shared.settings import Settings
+
+Array = npt.NDArray[Any]
+Device = Literal["cpu", "cuda"]
+DEFAULT_GPU_MEMORY = 2 * 1024**3
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_QUIET = 3  # the runtime's level "error": its warnings about foldable casts would drown ours
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class OnnxNetwork:
+    """A `workers.contract.Network` on ONNX Runtime, whose sessions may run in several threads at once.
+
+    ``sha256`` belongs into the key of every cache of results. ``inputs``: what `run` wants. Feed by name: the order is the
+    graph's, not the documentation's.
+    """
+
+    name: str
+    sha256: str
+    device: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    _session: Any = field(repr=False)
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Every output by name. Shapes and types are documented in the network's file in `workers/models/`."""
+        values = self._session.run(self.outputs, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
+        return dict(zip(self.outputs, values, strict=True))
+
+
+# One session a process for equal weights on equal terms, as long as somebody holds it: memory, not speed, is at stake.
+_opened: WeakValueDictionary[tuple[object, ...], OnnxNetwork] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+class OnnxModels:
+    """`workers.contract.Models` from a directory that `sensorium models pull` has filled."""
+
+    def __init__(
+        self,
+        models_dir: Path = DEFAULT_DIRECTORY,
+        device: Device = "cpu",
+        threads: int = 1,
+        *,
+        gpu_memory: int = DEFAULT_GPU_MEMORY,
+        manifest: Manifest | None = None,
+    ) -> None:
+        """``threads``: per model and call (one intra-op thread serves best where jobs run side by side).
+
+        ``gpu_memory``: bytes that each CUDA session may take. Raises `DeviceMissing` at once when ``device`` is not usable.
+        """
+        if threads < 1:
+            raise ValueError("threads must be at least 1")
+        self._directory = models_dir.resolve()
+        self._device = device
+        self._threads = threads
+        self._gpu_memory = gpu_memory
+        self._manifest = manifest or load_manifest()
+        if device != "cpu":
+            _require_provider(device)
+
+    def path(self, name: str) -> Path:
+        """The verified file of a model or of data that goes with one (the names of sound classes). Raises like `open`."""
+        model = self._find(name)
+        self._read(model)
+        return model.path(self._directory)
+
+    def open(self, name: str) -> OnnxNetwork:
+        """Raises `ModelMissing`, `ModelCorrupt` or `DeviceMissing`; the message names the command that mends it."""
+        model = self._find(name)
+        key = (self._directory, name, model.artefact.sha256, self._device, self._threads, self._gpu_memory)
+        with _opening:
+            network = _opened.get(key)
+            if network is None:
+                network = _opened[key] = self._open(model)
+            return network
+
+    def _find(self, name: str) -> Model:
+        try:
+            return self._manifest.get(name)
+        except UnknownModel as error:
+            raise ModelMissing(str(error)) from error
+
+    def _read(self, model: Model) -> bytes:
+        """The file's bytes, checked: what is checked is what runs, whatever happens to the file meanwhile."""
+        path = model.path(self._directory)
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ModelMissing(f"the model {model.name} is not installed in {self._directory}; {_mend(model)}") from None
+        if len(content) != model.artefact.size or hashlib.sha256(content).hexdigest() != model.artefact.sha256:
+            raise ModelCorrupt(f"{path} is not the file in the manifest; {_mend(model)}")
+        return content
+
+    def _open(self, model: Model) -> OnnxNetwork:
+        session = self._session(model, self._read(model))
+        expected = _PROVIDERS[self._device]
+        if session.get_providers()[0] != expected:
+            # The runtime falls back to the CPU with a mere warning when CUDA's libraries do not load.
+            raise DeviceMissing(f"the model {model.name} does not run on {self._device}: {expected} did not start; {_CUDA_HINT}")
+        log.info("model.opened", model=model.name, device=self._device, threads=self._threads)
+        return OnnxNetwork(
+            name=model.name,
+            sha256=model.artefact.sha256,
+            device=self._device,
+            inputs=tuple(value.name for value in session.get_inputs()),
+            outputs=tuple(value.name for value in session.get_outputs()),
+            _session=session,
+        )
+
+    def _session(self, model: Model, content: bytes) -> Any:
+        runtime = _runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _QUIET
+        # Idle threads that spin take the cores from the other models of this machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # Weights outside the file would escape the digest: they are looked for below the file itself, where nothing can be.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.path(self._directory)))
+        try:
+            return runtime.InferenceSession(content, sess_options=options, providers=self._providers())
+        except Exception as error:  # they have no base class of their own
+            raise ModelCorrupt(f"the runtime refuses the model {model.name}: {error}") from error
+
+    def _providers(self) -> list[Any]:
+        if self._device == "cpu":
+            return [_PROVIDERS["cpu"]]
+        options = {"gpu_mem_limit": self._gpu_memory, "arena_extend_strategy": "kSameAsRequested"}
+        return [(_PROVIDERS[self._device], options), _PROVIDERS["cpu"]]
+
+
+def open_models(settings: Settings) -> OnnxModels:
+    """The models of a process. Jobs run side by side, so each takes one thread; how many is the host's business."""
+    return OnnxModels(settings.models_dir or DEFAULT_DIRECTORY, settings.device)
+
+
+_CUDA_HINT = 'install it with: pip install "sensorium[gpu]" (and CUDA and cuDNN), or choose the device cpu'
+
+
+def _mend(model: Model) -> str:
+    return f"run: sensorium models pull {model.name}"
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceMissing('ONNX Runtime is not installed; run: pip install "sensorium[cpu]"') from error
+    return onnxruntime
+
+
+def _require_provider(device: Device) -> None:
+    if _PROVIDERS[device] not in _runtime().get_available_providers():
+        raise DeviceMissing(f"the device {device} is not usable here: this ONNX Runtime has no {_PROVIDERS[device]}; {_CUDA_HINT}")

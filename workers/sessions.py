@@ -1,0 +1,74 @@
+"""When a frame's turn in its session has come.
+
+The gateway numbered the frames; any worker may hold any of them. A frame is applied once every frame before it is
+finished. Until then it is parked here, outside the model threads, and woken by the store's message that its session
+advanced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from shared import metrics
+from shared.jobs import Turn
+from shared.log import get_logger
+from shared.ports import SessionStore, Snapshot
+
+log = get_logger(__name__)
+
+
+class TooManyParked(Exception):
+    """This worker holds as many waiting frames as it may; the frame goes back to the queue."""
+
+
+class Turns:
+    """The frames of one service that wait in this worker."""
+
+    def __init__(self, store: SessionStore, service: str, *, gap_seconds: float, most_parked: int) -> None:
+        """``gap_seconds``: how long a predecessor may be missing. ``most_parked``: frames that wait at a time."""
+        self._store = store
+        self._service = service
+        self._gap_seconds = gap_seconds
+        self._most_parked = most_parked
+        self._gauge = metrics.PARKED.labels(service)
+        self._parked = 0
+
+    async def wait(self, turn: Turn) -> Snapshot | None:
+        """The session as it is when the turn has come, or None when the turn is over already.
+
+        A predecessor that stays away for too long is given up. Raises `TooManyParked` and `StoreAway`.
+        """
+        snapshot = await self._store.load(turn.session)
+        if not _waits(turn, snapshot):
+            return _ready(turn, snapshot)
+        if self._parked >= self._most_parked:
+            raise TooManyParked
+        self._park(1)
+        try:
+            return await self._parked_until_ready(turn)
+        finally:
+            self._park(-1)
+
+    async def _parked_until_ready(self, turn: Turn) -> Snapshot | None:
+        try:
+            async with asyncio.timeout(self._gap_seconds):
+                await self._store.advanced(turn.session, turn.number - 1)
+        except TimeoutError:
+            snapshot = await self._store.load(turn.session)
+            if _waits(turn, snapshot):
+                log.warning("session.gap", service=self._service, missing=turn.number - 1 - snapshot.finished)
+            return _ready(turn, snapshot)
+        return _ready(turn, await self._store.load(turn.session))
+
+    def _park(self, change: int) -> None:
+        self._parked += change
+        self._gauge.set(self._parked)
+
+
+def _waits(turn: Turn, snapshot: Snapshot) -> bool:
+    """A store that has given fewer numbers than this turn's has lost the session: then there is nobody to wait for."""
+    return snapshot.finished < turn.number - 1 and turn.number <= snapshot.numbered
+
+
+def _ready(turn: Turn, snapshot: Snapshot) -> Snapshot | None:
+    return None if snapshot.finished >= turn.number else snapshot
