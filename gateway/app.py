@@ -1,0 +1,69 @@
+"""The gateway put together: routes as data, one middleware, and what runs beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from accounts.credentials import Credentials
+from gateway.auth import Authenticator
+from gateway.availability import Availability
+from gateway.keepers import DeadLetterKeeper, SessionKeeper
+from gateway.limits import RequestLimits
+from gateway.middleware import middleware
+from gateway.routes import blobs, health, jobs, services
+from gateway.state import GATE, Gate
+from gateway.submit import Submitter
+from shared.errors import PerceptionError
+from shared.job_ids import JobIds
+from shared.ports import Broker, Stores
+from shared.settings import Settings
+from workers.catalog import Catalog
+
+
+def build_app(gate: Gate, pings: health.Pings) -> web.Application:
+    """The web application over a gate's parts; opens nothing."""
+    app = web.Application(middlewares=[middleware])
+    app[GATE] = gate
+    app[health.PINGS] = pings
+    for module in (health, services, jobs, blobs):
+        app.add_routes(module.ROUTES)
+    return app
+
+
+@asynccontextmanager
+async def open_gate(
+    settings: Settings,
+    catalog: Catalog,
+    broker: Broker,
+    stores: Stores,
+    credentials: Credentials,
+    ids: JobIds,
+    known_faults: Mapping[str, PerceptionError] | None = None,
+) -> AsyncIterator[Gate]:
+    """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
+    availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
+    submitter = Submitter(settings, broker, stores, availability, ids)
+    async with AsyncExitStack() as stack:
+        letters = DeadLetterKeeper(broker, stores, settings.retry_pause_seconds)
+        await letters.start()
+        stack.push_async_callback(letters.stop)
+        await availability.ask()
+        sessions = SessionKeeper(settings, broker, stores, ids)
+        for keeper in (availability.keep_asking(), sessions.keep_closing()):
+            task = asyncio.create_task(keeper)
+            stack.callback(task.cancel)
+        yield Gate(
+            settings=settings,
+            catalog=catalog,
+            broker=broker,
+            stores=stores,
+            authenticate=Authenticator(credentials),
+            availability=availability,
+            submitter=submitter,
+            ids=ids,
+            limits=RequestLimits.from_settings(settings),
+        )

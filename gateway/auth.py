@@ -1,0 +1,173 @@
+"""Who sends a request: HTTP Basic with a stream's ``client_id:access_token``."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import os
+import time
+from base64 import b64decode
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+
+from aiohttp import hdrs, web
+
+from accounts.credentials import Credentials, Tenant
+from gateway.limits import TrustedProxies
+from shared.errors import RateLimited, Unauthorized
+from shared.log import get_logger
+
+log = get_logger(__name__)
+
+Clock = Callable[[], float]
+_MOST_HEADER = 1024
+_MOST_CACHED = 10_000
+_MOST_ADDRESSES = 10_000
+_MOST_QUESTIONS = 8
+
+
+class FailureLimit:
+    """Lets each address fail so many times a minute, in bounded memory: a bucket that refills steadily.
+
+    IPv6 addresses count by their /64, which is what one subscriber is given. Forgetting the addresses that were silent
+    for longest is the price of the bound.
+    """
+
+    def __init__(self, failures: int = 20, seconds: float = 60.0, *, clock: Clock = time.monotonic) -> None:
+        self._capacity = float(failures)
+        self._rate = failures / seconds
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Raises `RateLimited` when the address has no attempt left."""
+        level = self._level(_subscriber(address))
+        if level < 1:
+            raise RateLimited("Too many failed logins from this address", retry_after=(1 - level) / self._rate)
+
+    def charge(self, address: str) -> None:
+        """An attempt of this address failed."""
+        key = _subscriber(address)
+        level = self._level(key)
+        self._buckets.pop(key, None)
+        self._buckets[key] = (max(0.0, level - 1), self._clock())
+        if len(self._buckets) > _MOST_ADDRESSES:
+            self._buckets.popitem(last=False)
+
+    def _level(self, key: str) -> float:
+        level, since = self._buckets.get(key, (self._capacity, 0.0))
+        return min(self._capacity, level + (self._clock() - since) * self._rate)
+
+
+class Authenticator:
+    """Asks the credentials once, then remembers the tenant for a while under a keyed digest of the header."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        cache_seconds: float = 60.0,
+        proxies: TrustedProxies | None = None,
+        failures: FailureLimit | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """A credential that is revoked works for up to ``cache_seconds`` more in this process."""
+        self._credentials = credentials
+        self._cache_seconds = cache_seconds
+        self._proxies = proxies or TrustedProxies()
+        self._failures = failures or FailureLimit(clock=clock)
+        self._clock = clock
+        self._key = os.urandom(32)
+        self._known: dict[bytes, tuple[Tenant, float]] = {}
+        self._asking: dict[bytes, asyncio.Task[Tenant | None]] = {}
+        self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
+
+    async def __call__(self, request: web.Request) -> Tenant:
+        """The tenant. Raises `Unauthorized`, `RateLimited`, or `Unavailable` when nobody can say."""
+        header = request.headers.get(hdrs.AUTHORIZATION)
+        if header is None or len(header) > _MOST_HEADER:
+            raise _refusal()
+        digest = blake2b(header.encode("utf-8", "surrogateescape"), key=self._key, digest_size=16).digest()
+        known = self._known.get(digest)
+        if known is not None and self._clock() < known[1]:
+            return known[0]
+        return await self._verify(request, header, digest)
+
+    def forget(self) -> None:
+        """Ask anew for everybody, after credentials were changed."""
+        self._known.clear()
+
+    async def _verify(self, request: web.Request, header: str, digest: bytes) -> Tenant:
+        login = parse_basic(header)
+        if login is None:
+            raise _refusal()
+        address = self._proxies.client_of(request)
+        self._failures.check(address)
+        tenant = await self._ask(login, address, digest)
+        if tenant is None:
+            raise _refusal()
+        return tenant
+
+    async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> Tenant | None:
+        """One question at a time for the same header, however many requests wait for it and whoever of them leaves."""
+        task = self._asking.get(digest)
+        if task is None:
+            task = asyncio.create_task(self._question(login, address))
+            self._asking[digest] = task
+            task.add_done_callback(lambda done: self._remember(digest, done))
+        return await asyncio.shield(task)
+
+    async def _question(self, login: tuple[str, str], address: str) -> Tenant | None:
+        """Few at a time, each with a look at the limit: a volley of guesses gets no further than one after the other."""
+        async with self._questions:
+            self._failures.check(address)
+            tenant = await self._credentials.verify(*login)
+            if tenant is None:
+                self._failures.charge(address)
+                log.info("auth.refused", address=address)
+            return tenant
+
+    def _remember(self, digest: bytes, done: asyncio.Task[Tenant | None]) -> None:
+        del self._asking[digest]
+        self._known.pop(digest, None)
+        if done.cancelled() or done.exception() is not None:
+            return
+        tenant = done.result()
+        if tenant is not None:
+            self._known[digest] = (tenant, self._clock() + self._cache_seconds)
+            if len(self._known) > _MOST_CACHED:
+                del self._known[next(iter(self._known))]
+
+
+def parse_basic(header: str) -> tuple[str, str] | None:
+    """(user, password) of an Authorization header (RFC 7617), or None when it is not well-formed."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        text = b64decode(encoded.strip(" ").encode("ascii"), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, password = text.partition(":")
+    if not (user and colon and password and text.isprintable()):
+        return None
+    return user, password
+
+
+def _refusal() -> Unauthorized:
+    """The same for everybody: nothing, nonsense, an unknown id, a wrong token."""
+    return Unauthorized("Basic authentication with the client_id and access_token of a stream is needed")
+
+
+def _subscriber(address: str) -> str:
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_address(int(parsed) >> 64 << 64))

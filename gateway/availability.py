@@ -1,0 +1,71 @@
+"""Which services can be had now: the broker says which queues have consumers, asked by one task a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from shared.errors import BrokerAway, NoWorker, PerceptionError
+from shared.jobs import queue_of
+from shared.log import get_logger
+from shared.ports import Broker
+from workers.catalog import Catalog, ServiceType
+
+log = get_logger(__name__)
+_ASK_EVERY = 2.0
+
+
+class Availability:
+    """The reason why a service cannot be had, if there is one."""
+
+    def __init__(self, broker: Broker, catalog: Catalog, grace: float, known_faults: Mapping[str, PerceptionError] | None = None) -> None:
+        """``grace`` (seconds): a service whose last worker left stays available for that long, since most come back.
+
+        ``known_faults``: services, by name, that this very process failed to load.
+        """
+        self._broker = broker
+        self._catalog = catalog
+        self._grace = grace
+        self._known = dict(known_faults or {})
+        self._seen: dict[str, float] = {}
+        self._ready: dict[str, int] = {}
+        self._broker_fault: PerceptionError | None = None
+
+    def fault(self, service: ServiceType) -> PerceptionError | None:
+        """None when the service can be had."""
+        if service.name in self._known:
+            return self._known[service.name]
+        if self._broker_fault is not None:
+            return self._broker_fault
+        seen = self._seen.get(queue_of(service.name, service.version))
+        if seen is None or time.monotonic() - seen > self._grace + 2 * _ASK_EVERY:
+            return NoWorker(f"no worker serves {service.name}; start one with: sensorium worker {service.name}")
+        return None
+
+    def waiting(self, service: ServiceType) -> int:
+        """Jobs that waited in the service's queue when the broker was last asked."""
+        return self._ready.get(queue_of(service.name, service.version), 0)
+
+    async def ask(self) -> None:
+        """Ask the broker once about every queue."""
+        try:
+            for name, version in self._catalog:
+                queue = queue_of(name, version)
+                depth = await self._broker.depth(queue)
+                self._ready[queue] = depth.ready
+                if depth.consumers:
+                    self._seen[queue] = time.monotonic()
+            self._broker_fault = None
+        except BrokerAway as error:
+            if self._broker_fault is None:
+                log.warning("broker.away", reason=error.message)
+            self._broker_fault = error
+            # nobody can be blamed for not being seen while the broker was away
+            now = time.monotonic()
+            self._seen = dict.fromkeys(self._seen, now)
+
+    async def keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(_ASK_EVERY)
+            await self.ask()

@@ -1,0 +1,104 @@
+"""What every gateway does beside answering: jobs that died get their failure, sessions that fell silent get closed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from shared import metrics
+from shared.errors import DeadlineExceeded, PerceptionError, ServiceFailed, StoreAway, Unavailable
+from shared.events import Failed
+from shared.job_ids import JobIds
+from shared.jobs import Job, Turn, UndecodableJob, blob_place, decode_job, is_job_file, owner_of, parse_session_key, queue_of
+from shared.log import get_logger
+from shared.ports import DEAD_LETTERS, Broker, Consumer, Delivery, Entry, Message, Stores
+from shared.settings import Settings
+
+log = get_logger(__name__)
+_PREFETCH = 16
+
+
+class DeadLetterKeeper:
+    """Writes the failure of each job whose message died, so that nobody waits for it."""
+
+    def __init__(self, broker: Broker, stores: Stores, retry_pause: float) -> None:
+        """``retry_pause`` (seconds): how long a letter rests while the store is away."""
+        self._broker, self._stores, self._retry_pause = broker, stores, retry_pause
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        self._consumer = await self._broker.consume(DEAD_LETTERS, _PREFETCH, self._handle)
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._retry_pause + 1)
+
+    def _handle(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._bury(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bury(self, delivery: Delivery) -> None:
+        reason = delivery.reason or "unknown"
+        metrics.DEAD_LETTERS.labels(reason).inc()
+        try:
+            job = decode_job(delivery.body)
+        except UndecodableJob as error:
+            log.error("dead_letter.undecodable", reason=reason, error=str(error))
+            delivery.ack()
+            return
+        log.error("dead_letter", reason=reason, job=job.id, service=job.service)
+        try:
+            await self._write_failure(job, reason)
+        except StoreAway:
+            await asyncio.sleep(self._retry_pause)
+            delivery.reject(requeue=True)
+            return
+        delivery.ack()
+
+    async def _write_failure(self, job: Job, reason: str) -> None:
+        late = reason == "expired" or time.time() > job.deadline
+        error: PerceptionError = DeadlineExceeded() if late else ServiceFailed("the job was given up after several attempts")
+        entry = Entry(job.id, Failed.of(error, time.time()))
+        if job.turn is not None:
+            await self._stores.sessions.save(job.turn, None, None, entry)
+        else:
+            await self._stores.results.append([entry])
+        for blob_id in filter(is_job_file, job.blobs.values()):
+            await self._stores.blobs.delete(*blob_place(job.tenant, blob_id))
+
+
+class SessionKeeper:
+    """Closes sessions that fell silent by an ordinary job with the next number."""
+
+    def __init__(self, settings: Settings, broker: Broker, stores: Stores, ids: JobIds) -> None:
+        self._settings, self._broker, self._stores, self._ids = settings, broker, stores, ids
+
+    async def keep_closing(self, every: float = 1.0) -> None:
+        """Look every so many seconds, for ever."""
+        while True:
+            await asyncio.sleep(every)
+            try:
+                turns = await self._stores.sessions.expired()
+            except StoreAway:
+                log.warning("sessions.not_looked_at")
+                continue
+            for turn in turns:
+                await self._close(turn)
+
+    async def _close(self, turn: Turn) -> None:
+        try:
+            await self._broker.publish(self._closing(turn))
+            metrics.SESSIONS_CLOSED.inc()
+        except Unavailable as error:
+            log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
+
+    def _closing(self, turn: Turn) -> Message:
+        tenant, service, version, _ = parse_session_key(turn.session)
+        now = time.time()
+        job_id = self._ids.make(owner_of(tenant, service, version), synchronous=False)
+        job = Job(job_id, service, version, tenant, now, now + self._settings.deadline_seconds, turn=turn)
+        return Message(queue_of(service, version), job.encode(), job_id)

@@ -1,0 +1,106 @@
+"""What every answer of the application has in common: errors as problems, protective headers, counted and timed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from gateway.problem import problem_response
+from shared.errors import InputTooLarge, MalformedRequest, MethodNotAllowed, NotFound, PerceptionError, RequestTimeout, ServiceFailed
+from shared.errors import UnsupportedEncoding as UnsupportedType
+from shared.log import get_logger
+from shared.metrics import REQUEST_SECONDS, REQUESTS
+
+log = get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: On every answer. A handler that begins to send its answer itself (a stream) has to set them before.
+COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", hdrs.CACHE_CONTROL: "no-store"}
+_UNMATCHED = "unmatched"
+_OF_STATUS: dict[int, type[PerceptionError]] = {
+    404: NotFound,
+    405: MethodNotAllowed,
+    408: RequestTimeout,
+    413: InputTooLarge,
+    415: UnsupportedType,
+}
+
+
+class _Counter(Protocol):
+    def inc(self) -> None: ...
+
+
+class _Histogram(Protocol):
+    def observe(self, amount: float) -> None: ...
+
+
+class _Tally:
+    """Counts answers by route pattern, method and status. Looking a labelled metric up is slow, so they are kept."""
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[str, str, int], _Counter] = {}
+        self._histograms: dict[str, _Histogram] = {}
+
+    def count(self, request: web.Request, status: int, seconds: float) -> None:
+        resource = request.match_info.route.resource
+        route = _UNMATCHED if resource is None else resource.canonical
+        key = (route, request.method, status)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = REQUESTS.labels(route, request.method, str(status))
+            self._histograms[route] = REQUEST_SECONDS.labels(route)
+        counter.inc()
+        self._histograms[route].observe(seconds)
+
+
+_tally = _Tally()
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Around every handler of the application."""
+    start = time.perf_counter()
+    try:
+        response = await handler(request)
+    except PerceptionError as error:
+        response = problem_response(error)
+    except web.HTTPException as answer:
+        response = _of_http_exception(answer)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the client learns nothing of it
+        response = _of_surprise(request, error)
+    if not response.prepared:
+        response.headers.update(COMMON_HEADERS)
+        if not request.content.is_eof():
+            response.force_close()  # the rest of the body is of no interest to anybody
+    _tally.count(request, response.status, time.perf_counter() - start)
+    return response
+
+
+def _of_http_exception(answer: web.HTTPException) -> web.Response:
+    """aiohttp raises its answers; redirects stay what they are."""
+    if answer.status < 400:
+        raise answer
+    if answer.status >= 500:
+        return problem_response(ServiceFailed("The server failed on this request"))
+    response = problem_response(_OF_STATUS.get(answer.status, MalformedRequest)())
+    if hdrs.ALLOW in answer.headers:
+        response.headers[hdrs.ALLOW] = answer.headers[hdrs.ALLOW]
+    return response
+
+
+def _of_surprise(request: web.Request, error: Exception) -> web.Response:
+    reference = secrets.token_hex(8)
+    resource = request.match_info.route.resource
+    log.error(
+        "request.failed",
+        reference=reference,
+        method=request.method,
+        route=_UNMATCHED if resource is None else resource.canonical,
+        exc_info=error,
+    )
+    return problem_response(ServiceFailed(f"The server failed on this request; its log has the reason under {reference}"))

@@ -1,0 +1,50 @@
+"""What the handlers of a gateway share, put together once by `gateway.app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.auth import Authenticator
+from gateway.availability import Availability
+from gateway.limits import RequestLimits
+from gateway.submit import Submitter
+from shared.errors import NotFound
+from shared.job_ids import JobIds
+from shared.ports import Broker, Stores
+from shared.settings import Settings
+from workers.catalog import Catalog, ServiceType
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The parts of a running gateway."""
+
+    settings: Settings
+    catalog: Catalog
+    broker: Broker
+    stores: Stores
+    authenticate: Authenticator
+    availability: Availability
+    submitter: Submitter
+    ids: JobIds
+    limits: RequestLimits
+
+
+GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
+
+
+def base_url(request: web.Request) -> str:
+    """Absolute URLs in answers start with this, without a slash at the end."""
+    public = request.app[GATE].settings.public_url
+    return public.rstrip("/") if public else f"{request.scheme}://{request.host}"
+
+
+def service_of(request: web.Request) -> ServiceType:
+    """The service that the address names. Raises `NotFound`."""
+    name, version = request.match_info["name"], request.match_info["version"]
+    service = request.app[GATE].catalog.get((name, int(version))) if version.isdecimal() and len(version) < 6 else None
+    if service is None or version != str(service.version):
+        raise NotFound(f"there is no service {name} version {version}")
+    return service

@@ -1,0 +1,58 @@
+"""The system in its two forms: one process, and gateway and workers over real servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from accounts.model import DEMO_ACCESS_TOKEN, DEMO_CLIENT_ID
+from tests.integration.processes import Process, System, running_system
+
+DEMO = aiohttp.BasicAuth(DEMO_CLIENT_ID, DEMO_ACCESS_TOKEN)
+#: Short enough to be waited for in a test.
+QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "LOG_LEVEL": "debug"}
+FORMS = ("embedded", "distributed")
+
+
+async def start_system(form: str, system: System) -> Process:
+    """The gateway of a running system in one of its `FORMS`, ready."""
+    if form == "embedded":
+        system.auth = DEMO
+        process = system.start("up")
+        await process.ready()
+        return process
+    system.provision()
+    worker = system.start_worker("all")
+    gateway = await system.gateway()
+    await worker.ready()
+    return gateway
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, System]]:
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    settings = dict(QUICK)
+    if request.param == "distributed":
+        settings |= {
+            "BROKER": request.getfixturevalue("rabbitmq_server").url,
+            "STORE": request.getfixturevalue("redis_server").url,
+            "NAMESPACE": f"int{folder.name[-8:]}".replace("-", "_"),
+            "DATABASE": f"sqlite+aiosqlite:///{folder / 'accounts.db'}",
+        }
+    with running_system(folder, settings) as made:
+        yield request.param, made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(system: tuple[str, System]) -> Process:
+    return await start_system(*system)
+
+
+@pytest.fixture
+async def client(system: tuple[str, System], gateway: Process) -> AsyncIterator[aiohttp.ClientSession]:
+    async with system[1].client(gateway) as session:
+        yield session
