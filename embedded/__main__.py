@@ -1,0 +1,89 @@
+"""Everything in one process, without servers: ``sensorium up``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from accounts.demo import DemoAccount, ensure_demo, is_loopback
+from accounts.migrate import migrate
+from accounts.store import open_accounts
+from embedded.secret import with_secret
+from gateway.__main__ import job_ids, listen, stop_on_signals
+from gateway.app import build_app, open_gate
+from shared.bootstrap import open_broker, open_stores
+from shared.log import configure, get_logger
+from shared.settings import Settings
+from workers.__main__ import choose
+from workers.host import Host
+from workers.runtime import open_models
+
+log = get_logger(__name__)
+#: Model threads give the interpreter back to the event loop after at most this long, in seconds; the default of 5 ms
+#: would be added to each answer, once a thread.
+_SWITCH_INTERVAL = 0.0005
+
+
+async def serve(settings: Settings, names: Sequence[str]) -> int:
+    """Serve the services called ``names`` until SIGTERM or SIGINT."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    stopping = stop_on_signals()
+    settings = with_secret(settings)
+    await migrate(settings.database_url)
+    demo = is_loopback(settings.host)
+    kinds = choose(names, settings)
+    async with AsyncExitStack() as stack:
+        accounts = await stack.enter_async_context(open_accounts(settings, allow_demo=demo))
+        account = await ensure_demo(accounts, _password(settings)) if demo else None
+        broker = await stack.enter_async_context(open_broker(settings))
+        ids = job_ids(settings.secret_key.get_secret_value().encode())  # type: ignore[union-attr]
+        stores = await stack.enter_async_context(open_stores(settings, ids.shard))
+        host = Host(settings, broker, stores, open_models(settings), _stuck)
+        stack.push_async_callback(host.stop)
+        faults = await host.start(kinds)
+        catalog = {(kind.name, kind.version): kind for kind in kinds}
+        gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, ids, faults))
+        pings = {"broker": broker.ping, "store": stores.ping, "accounts": accounts.ping, "services": host.verify}
+        port = await listen(build_app(gate, pings), settings, stack)
+        print(banner(settings.public_url or f"http://{settings.host}:{port}", account), flush=True)
+        for name, fault in faults.items():
+            print(f"  {name} is not available: {fault.message}", flush=True)
+        await stopping.wait()
+        log.info("stopping")
+    return 0
+
+
+def banner(url: str, demo: DemoAccount | None) -> str:
+    """What a newcomer reads once everything runs: where it is, and a line that works when pasted."""
+    lines = ["", f"Sensorium is ready at {url}"]
+    if demo is not None:
+        lines += [
+            f"  demo account   {demo.email}  password {demo.password}",
+            f"  demo stream    client_id {demo.stream.client_id}  access_token {demo.stream.access_token}",
+            "",
+            "Which faces are in a photograph of yours?",
+            "",
+            f"  curl -u {demo.stream.client_id}:{demo.stream.access_token} \\",
+            '    -F "attachment://photo=@photo.jpg;type=image/jpeg" \\',
+            """    -F 'meta={"async": false, "image": "attachment://photo"};type=application/json' \\""",
+            f"    {url}/services/face_detection/1/jobs",
+        ]
+    else:
+        lines.append("  the demo account works on this machine's own address only; make one with: sensorium account create")
+    return "\n".join([*lines, ""])
+
+
+def _password(settings: Settings) -> str | None:
+    return None if settings.demo_password is None else settings.demo_password.get_secret_value()
+
+
+def _stuck(service: str) -> None:
+    log.error("service.stuck", service=service)
+
+
+def run(settings: Settings, names: Sequence[str]) -> int:
+    import uvloop  # not on every platform
+
+    configure(settings.log_level, settings.log_format)
+    return uvloop.run(serve(settings, names))

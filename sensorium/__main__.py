@@ -1,0 +1,5 @@
+"""``python -m sensorium``."""
+
+from sensorium.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""The command ``sensorium``: each subcommand reads the settings, then hands over to the part of the house it names."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shared.errors import PerceptionError
+from shared.settings import SettingsError, describe, example, read_settings
+
+EXIT_USAGE = 64
+EXIT_UNAVAILABLE = 69
+
+
+def _up(args: argparse.Namespace) -> int:
+    from embedded.__main__ import run
+
+    return run(read_settings(host=args.host, port=args.port), args.services)
+
+
+def _gateway(args: argparse.Namespace) -> int:
+    from gateway.__main__ import run
+
+    return run(read_settings(host=args.host, port=args.port))
+
+
+def _worker(args: argparse.Namespace) -> int:
+    from workers.__main__ import check, choose, run
+
+    settings = read_settings(device=args.device, health_port=args.health_port)
+    kinds = choose(args.names or ["all"], settings)
+    if args.list:
+        for kind in kinds:
+            print(f"{kind.name:28} {kind.version}  {kind.description().splitlines()[0]}")
+        return 0
+    if args.check:
+        check(kinds, settings)
+        return 0
+    if not args.names:
+        raise SettingsError("name the services to work for, or `all`; `sensorium worker --list` shows them")
+    return run(kinds, settings)
+
+
+def _models(args: argparse.Namespace) -> int:
+    from models.commands import run
+    from models.manifest import default_directory
+    from workers.catalog import load_catalog
+
+    settings = read_settings()
+    if getattr(args, "needed", False):
+        catalog = load_catalog(settings.extra_services)
+        args.names = sorted({*args.names, *(model for kind in catalog.values() for model in kind.models)})
+        if not args.names:
+            return 0
+    return run(args, settings.models_dir or default_directory(), settings.models_mirror)
+
+
+def _account(args: argparse.Namespace) -> int:
+    from accounts.commands import run
+    from embedded.secret import with_secret
+
+    return asyncio.run(run(args, with_secret(read_settings())))
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    from accounts.migrate import migrate
+
+    settings = read_settings()
+    asyncio.run(migrate(settings.database_url))
+    print("the database is up to date")
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> int:
+    if args.example:
+        sys.stdout.write(example())
+        return 0
+    for variable, value, description in describe(read_settings()):
+        print(f"{variable}={value}\n    {description}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from sensorium.demo import run
+
+    return run(args.url, args.picture)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sensorium", description="Perception as a service that you run yourself.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, does: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(does=does)
+        return sub
+
+    up = command("up", _up, "Serve everything on one port, in one process, without servers.")
+    up.add_argument("services", nargs="*", default=["all"], help="the services to serve; all by default")
+    gateway = command("gateway", _gateway, "Serve the HTTP API over a broker and a store.")
+    for sub in (up, gateway):
+        sub.add_argument("--host", help="address to listen on")
+        sub.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    worker = command("worker", _worker, "Work for services over a broker and a store.")
+    worker.add_argument("names", nargs="*", metavar="NAME", help="services, or `all`")
+    worker.add_argument("--list", action="store_true", help="show the services and end")
+    worker.add_argument("--check", action="store_true", help="load the services, run their examples and end")
+    worker.add_argument("--device", choices=("cpu", "cuda"), help="where networks run")
+    worker.add_argument("--health-port", type=int, help="serve /healthz, /readyz and /metrics here")
+    _add_kept_commands(command)
+    settings = command("settings", _settings, "Show every setting, secrets masked.")
+    settings.add_argument("--example", action="store_true", help="print the text of .env.example")
+    demo = command("demo", _demo, "Send a photograph to a running Sensorium and print the faces in it.")
+    demo.add_argument("--url", default="http://127.0.0.1:8000", help="where it runs")
+    demo.add_argument("--picture", type=Path, help="a JPEG or PNG file; by default a public-domain photograph of an astronaut")
+    return parser
+
+
+def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands over what is kept: weights, accounts, the database."""
+    from accounts.commands import add_arguments as add_account_arguments
+    from models.commands import add_arguments as add_model_arguments
+
+    add_model_arguments(command("models", _models, "Pull, list and verify the weights of the networks."))
+    add_account_arguments(command("account", _account, "Accounts and the credentials of their streams."))
+    command("migrate", _migrate, "Create or update the tables of the database.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    try:
+        does: Callable[[argparse.Namespace], int] = args.does
+        return does(args)
+    except SettingsError as error:
+        print(f"sensorium: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except PerceptionError as error:
+        print(f"sensorium: {error.message}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
