@@ -1,0 +1,207 @@
+"""`manifest.toml` as values.
+
+Cheap to import (standard library only): the gateway asks it which weights a service needs, the workers where they lie.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+DEFAULT_DIRECTORY = HERE / "weights"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ManifestError(ValueError):
+    """The manifest contradicts itself or misses something; the message names the entry."""
+
+
+class UnknownModel(KeyError):
+    """No model of this name is in the manifest."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class State(StrEnum):
+    """What lies at a model's place in the models directory."""
+
+    INSTALLED = "installed"
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where bytes were first taken from: ``repository`` is owner/name on GitHub, ``commit`` the full hash."""
+
+    repository: str
+    commit: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A file with known content that can be downloaded. ``size`` in bytes, ``sha256`` in hex, ``urls`` in order of trust."""
+
+    file: str
+    size: int
+    sha256: str
+    urls: tuple[str, ...]
+    source: Source | None = None
+
+    @property
+    def base_name(self) -> str:
+        return PurePosixPath(self.file).name
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a model is made of ``originals``: ``program`` is a key of `models.convert.PROGRAMS`, ``arguments`` its keywords."""
+
+    program: str
+    arguments: Mapping[str, Any]
+    originals: tuple[Artefact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of the manifest.
+
+    ``name`` is what services and commands say, ``artefact`` the file as installed (its ``file`` is relative to the models
+    directory), ``conversion`` is set where the public address holds another format; ``artefact.urls`` is empty then.
+    ``role``: ``primary``, or ``alternative`` for networks that no service needs by default.
+    """
+
+    name: str
+    title: str
+    task: str
+    role: str
+    licence: str
+    licence_note: str
+    artefact: Artefact
+    conversion: Conversion | None = None
+
+    def path(self, directory: Path) -> Path:
+        """Where the file lies once it is installed in ``directory``."""
+        return directory / self.artefact.file
+
+    def state(self, directory: Path, *, read: bool = True) -> State:
+        """What lies there. ``read=False`` compares sizes only: instant, and enough for a listing."""
+        return file_state(self.path(directory), self.artefact, read=read)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All models, in the order of the file."""
+
+    models: tuple[Model, ...]
+    _by_name: Mapping[str, Model] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name = {model.name: model for model in self.models}
+        if len(by_name) != len(self.models):
+            raise ManifestError("two models have the same name")
+        if len({model.artefact.file for model in self.models}) != len(self.models):
+            raise ManifestError("two models have the same file")
+        object.__setattr__(self, "_by_name", by_name)
+
+    def get(self, name: str) -> Model:
+        """Raises `UnknownModel` with the names that come near."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            near = difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.5)
+            hint = f"; did you mean {', '.join(near)}?" if near else "; see: sensorium models list"
+            raise UnknownModel(f"no model is called {name!r}{hint}") from None
+
+    def select(self, names: Iterable[str]) -> tuple[Model, ...]:
+        """The named models without repetition; all models when there are no names. Raises `UnknownModel`."""
+        wanted = dict.fromkeys(names)
+        return tuple(self.get(name) for name in wanted) if wanted else self.models
+
+
+def sha256_of(path: Path) -> str:
+    """The file's digest in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_state(path: Path, artefact: Artefact, *, read: bool = True) -> State:
+    """Compares size first, so that a wrong file seldom has to be read."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return State.MISSING
+    if size != artefact.size or not path.is_file():
+        return State.CORRUPT
+    return State.INSTALLED if not read or sha256_of(path) == artefact.sha256 else State.CORRUPT
+
+
+def _source(table: Mapping[str, str] | None) -> Source | None:
+    return Source(**table) if table else None
+
+
+def _artefact(table: Mapping[str, Any], where: str) -> Artefact:
+    file, sha256 = PurePosixPath(table["file"]), table["sha256"]
+    if file.is_absolute() or ".." in file.parts:
+        raise ManifestError(f"{where}: {file} leaves the models directory")
+    if not _SHA256.fullmatch(sha256):
+        raise ManifestError(f"{where}: sha256 must be 64 hex digits")
+    return Artefact(str(file), int(table["size"]), sha256, tuple(table.get("urls", ())), _source(table.get("source")))
+
+
+def _conversion(table: Mapping[str, Any], where: str) -> Conversion | None:
+    if "convert" not in table:
+        return None
+    arguments = dict(table["convert"])
+    originals = tuple(_artefact(original, where) for original in table.get("original", ()))
+    if not originals or not all(original.urls for original in originals):
+        raise ManifestError(f"{where}: a conversion needs originals with addresses")
+    return Conversion(arguments.pop("program"), arguments, originals)
+
+
+def _model(table: Mapping[str, Any]) -> Model:
+    where = str(table.get("name", "a model without a name"))
+    try:
+        artefact, conversion = _artefact(table, where), _conversion(table, where)
+        if not artefact.urls and conversion is None:
+            raise ManifestError(f"{where}: neither an address nor a conversion")
+        return Model(
+            name=table["name"],
+            title=table["title"],
+            task=table["task"],
+            role=table["role"],
+            licence=table["licence"],
+            licence_note=table.get("licence_note", ""),
+            artefact=artefact,
+            conversion=conversion,
+        )
+    except (KeyError, TypeError) as error:
+        raise ManifestError(f"{where}: {error}") from error
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Raises `ManifestError` (also for text that is not TOML)."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(str(error)) from error
+    if document.get("schema") != 1:
+        raise ManifestError("this program reads schema 1")
+    return Manifest(tuple(_model(table) for table in document.get("model", ())))
+
+
+@lru_cache(maxsize=1)
+def load_manifest() -> Manifest:
+    """The manifest beside this file."""
+    return parse_manifest((HERE / "manifest.toml").read_text(encoding="utf-8"))

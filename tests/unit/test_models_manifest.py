@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.convert import PROGRAMS
+from models.manifest import ManifestError, State, UnknownModel, load_manifest, parse_manifest
+
+ENTRY = """
+schema = 1
+[[model]]
+name = "a"
+title = "A"
+task = "t"
+role = "primary"
+file = "f/a.onnx"
+size = 3
+sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+licence = "MIT"
+urls = ["https://example.org/a.onnx"]
+"""
+
+
+def test_every_model_can_be_had_and_is_licensed() -> None:
+    models = load_manifest().models
+    assert len(models) == 16
+    for model in models:
+        assert model.licence in ("MIT", "Apache-2.0"), model.name
+        assert model.role in ("primary", "alternative"), model.name
+        artefacts = model.conversion.originals if model.conversion else (model.artefact,)
+        assert all(url.startswith("https://") for artefact in artefacts for url in artefact.urls), model.name
+        assert all(artefact.source and len(artefact.source.commit) == 40 for artefact in artefacts), model.name
+        assert model.conversion is None or model.conversion.program in PROGRAMS, model.name
+
+
+def test_addresses_name_the_pinned_commit() -> None:
+    for model in load_manifest().models:
+        for artefact in model.conversion.originals if model.conversion else (model.artefact,):
+            assert artefact.source
+            assert f"/{artefact.source.repository}/{artefact.source.commit}/{artefact.source.path}" in artefact.urls[0]
+
+
+def test_state(tmp_path: Path) -> None:
+    (model,) = parse_manifest(ENTRY).models
+    assert model.state(tmp_path) is State.MISSING
+    path = model.path(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(b"abd")
+    assert (model.state(tmp_path), model.state(tmp_path, read=False)) == (State.CORRUPT, State.INSTALLED)
+    path.write_bytes(b"abc")
+    assert model.state(tmp_path) is State.INSTALLED
+    path.write_bytes(b"abcd")
+    assert model.state(tmp_path, read=False) is State.CORRUPT
+
+
+def test_unknown_names_get_a_hint() -> None:
+    with pytest.raises(UnknownModel, match="did you mean yunet"):
+        load_manifest().get("yunett")
+
+
+def test_select() -> None:
+    manifest = load_manifest()
+    assert manifest.select(()) == manifest.models
+    assert [model.name for model in manifest.select(["yamnet", "yunet", "yamnet"])] == ["yamnet", "yunet"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('file = "f/a.onnx"', 'file = "../a.onnx"', "leaves the models directory"),
+        ('file = "f/a.onnx"', 'file = "/a.onnx"', "leaves the models directory"),
+        ('sha256 = "ba', 'sha256 = "zz', "64 hex digits"),
+        ('urls = ["https://example.org/a.onnx"]', "", "neither an address"),
+        ('urls = ["https://example.org/a.onnx"]', 'convert = { program = "openvino" }', "needs originals"),
+        ("size = 3", "", "size"),
+        ("schema = 1", "schema = 2", "schema 1"),
+        ("schema = 1", "schema", "line"),
+    ],
+)
+def test_contradictions_name_the_entry(old: str, new: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        parse_manifest(ENTRY.replace(old, new))
+
+
+def test_two_models_of_one_name() -> None:
+    with pytest.raises(ManifestError, match="same name"):
+        parse_manifest(ENTRY + ENTRY.replace("schema = 1", ""))
+
+
+def test_importing_it_costs_little() -> None:
+    """The gateway reads the manifest: no arrays, no runtime, no network code."""
+    heavy = "{'numpy', 'onnx', 'onnxruntime', 'tflite', 'urllib.request', 'socket', 'pydantic'}"
+    code = f"import sys, models.manifest as m; m.load_manifest(); sys.exit(str(sorted({heavy} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"
