@@ -46,16 +46,18 @@ def _worker(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     from models.commands import run
-    from models.manifest import default_directory
+    from models.manifest import DEFAULT_DIRECTORY
     from workers.catalog import load_catalog
 
     settings = read_settings()
-    if getattr(args, "needed", False):
-        catalog = load_catalog(settings.extra_services)
-        args.names = sorted({*args.names, *(model for kind in catalog.values() for model in kind.models)})
-        if not args.names:
-            return 0
-    return run(args, settings.models_dir or default_directory(), settings.models_mirror)
+
+    def models_of(service: str) -> list[str]:
+        kinds = [kind for kind in load_catalog(settings.extra_services).values() if service in ("all", kind.name)]
+        if not kinds and service != "all":
+            raise KeyError(service)
+        return sorted({model for kind in kinds for model in kind.models})
+
+    return run(args, settings.models_dir or DEFAULT_DIRECTORY, settings.models_mirror, models_of)
 
 
 def _account(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from accounts.model import DEMO_ACCESS_TOKEN, DEMO_CLIENT_ID
+from accounts.model import DEMO_SECRET
 
 
 def run(url: str, picture: Path | None) -> int:
@@ -29,7 +29,7 @@ async def _detect(url: str, data: bytes) -> dict[str, object]:
     form = aiohttp.FormData()
     form.add_field("meta", json.dumps({"async": False, "image": "attachment://photo"}), content_type="application/json")
     form.add_field("attachment://photo", data, content_type="image/jpeg", filename="photo.jpg")
-    auth = aiohttp.BasicAuth(DEMO_CLIENT_ID, DEMO_ACCESS_TOKEN)
+    auth = aiohttp.BasicAuth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)
     async with aiohttp.ClientSession(auth=auth) as session, session.post(f"{url}/services/face_detection/1/jobs", data=form) as response:
         answer: dict[str, object] = await response.json(content_type=None)
         return answer

@@ -13,7 +13,7 @@ from shared.errors import PerceptionError
 
 #: What the process's root opened, by name: each raises unless what is behind it answers.
 Pings = Mapping[str, Callable[[], Awaitable[None]]]
-PINGS: web.AppKey[Pings] = web.AppKey("pings", dict)  # type: ignore[arg-type]
+PINGS: web.AppKey[Pings] = web.AppKey("pings", dict)
 
 
 async def alive(request: web.Request) -> web.Response:
