@@ -12,7 +12,7 @@ from accounts.credentials import Credentials
 from gateway.auth import Authenticator
 from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
-from gateway.limits import RequestLimits
+from gateway.limits import RequestLimits, TrustedProxies
 from gateway.middleware import middleware
 from gateway.routes import blobs, health, jobs, services
 from gateway.state import GATE, Gate
@@ -49,11 +49,11 @@ async def open_gate(
     submitter = Submitter(settings, broker, stores, availability, ids)
     async with AsyncExitStack() as stack:
         letters = DeadLetterKeeper(broker, stores, settings.retry_pause_seconds)
-        await letters.start()
         stack.push_async_callback(letters.stop)
         await availability.ask()
         sessions = SessionKeeper(settings, broker, stores, ids)
-        for keeper in (availability.keep_asking(), sessions.keep_closing()):
+        # a broker that is away holds `letters.start` up, and must not hold the gateway up
+        for keeper in (letters.start(), availability.keep_asking(), sessions.keep_closing()):
             task = asyncio.create_task(keeper)
             stack.callback(task.cancel)
         yield Gate(
@@ -61,7 +61,7 @@ async def open_gate(
             catalog=catalog,
             broker=broker,
             stores=stores,
-            authenticate=Authenticator(credentials),
+            authenticate=Authenticator(credentials, proxies=TrustedProxies(settings.trusted_proxies)),
             availability=availability,
             submitter=submitter,
             ids=ids,

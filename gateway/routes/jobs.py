@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.middleware import COMMON_HEADERS
 from gateway.parsing import read_document
 from gateway.problem import problem_response, status_of
 from gateway.routes.services import json_response
@@ -90,7 +91,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         _raise_if_silent(request, ref)
     last = request.headers.get("Last-Event-ID", "")
     seen = int(last) if last.isdecimal() and len(last) < 10 else -1
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "text/event-stream"})
     await response.prepare(request)
     async with results.follow(ref.id) as following:
         url = _url(request, ref)
