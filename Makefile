@@ -1,0 +1,70 @@
+# `make run` sets up everything that is missing and starts Sensorium. Written for GNU make 3.81 (macOS) and newer.
+
+BIN := .venv/bin
+RUN := .venv/.installed-run
+DEV := .venv/.installed-dev
+# What the two lock files hold. Everything that an operator may configure is in the first.
+RUN_EXTRAS := cpu rabbitmq redis postgresql convert
+JOBS ?= 2
+# For further words: `make test ARGS="-k sessions"`, `make demo ARGS="--picture photo.jpg"`, `make bench ARGS=…`
+ARGS ?=
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: help setup run test check services demo bench format lock env-example clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV) ## Install everything for working on the code into .venv
+
+$(RUN): requirements.lock pyproject.toml tools/setup.py tools/find-python.sh
+	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py run
+
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml tools/setup.py tools/find-python.sh
+	@python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py dev
+
+run: $(RUN) ## Set up what is missing and run everything in one process tree (PORT=9000 make run)
+	@$(BIN)/sensorium models pull --needed || printf '\n*** %s\n*** %s\n\n' \
+	    'Not all models could be had (above is why). Sensorium starts all the same;' \
+	    'the services that need them are listed as unavailable until `make run` gets them.' >&2
+	@exec $(BIN)/sensorium up $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name")
+	@$(BIN)/sensorium models pull
+	@exec $(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+check: $(DEV) ## Style, types, import rules and size limits
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/house
+
+services: $(DEV) ## Start RabbitMQ, Redis and PostgreSQL for tests, print their addresses, run until Ctrl-C
+	@exec $(BIN)/python -m tests.servers
+
+demo: $(DEV) ## Send a photograph to the running instance and print the faces in it
+	@exec $(BIN)/sensorium demo $(ARGS)
+
+bench: $(DEV) ## Measure throughput and latency (bench/README.md)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+format: $(DEV) ## Lay out the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Write the lock files anew from pyproject.toml, with the newest versions (ARGS=--no-upgrade keeps what is locked)
+	@test -x $(BIN)/python || { python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py environment; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@echo 'setuptools>=77' > .lock.in
+	$(LOCK) $(filter-out --no-upgrade,--upgrade $(ARGS)) pyproject.toml .lock.in $(RUN_EXTRAS:%=--extra %) -o requirements.lock
+	$(LOCK) $(filter-out --no-upgrade,--upgrade $(ARGS)) pyproject.toml .lock.in --constraint requirements.lock --extra dev -o requirements-dev.lock
+	@rm -f .lock.in
+
+env-example: $(DEV) ## Write .env.example from the settings
+	@$(BIN)/sensorium settings --example > .env.example.new && mv .env.example.new .env.example
+
+clean: ## Remove caches and build leftovers (keeps .venv and the models)
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info .lock.in .env.example.new
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

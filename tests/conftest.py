@@ -1,0 +1,86 @@
+"""Fixtures that every test may use: real servers, and names of its own in them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq, start_redis
+
+ABSENT = "server absent: "
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """At home a test whose server cannot be had is skipped; in CI that is an error, since otherwise nothing would be tested there."""
+    report = yield
+    reason = str(call.excinfo.value) if call.excinfo is not None else ""
+    if report.skipped and reason.startswith(ABSENT) and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {reason}"
+    return report
+
+
+def _or_skip(start: Callable[[], Server]) -> Server:
+    try:
+        return start()
+    except ServerAbsent as error:
+        pytest.skip(f"{ABSENT}{error}")
+
+
+def _shared(kind: str, factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with _or_skip(lambda: obtain(kind, factory.mktemp(kind))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A broker that all tests share: put `namespace` into the names of queues, and never disturb it."""
+    yield from _shared("rabbitmq", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Redis that all tests share: put `namespace` into the names of keys, and never flush it."""
+    yield from _shared("redis", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A PostgreSQL that all tests share: make a database or schema named by `namespace`. The user may create both."""
+    yield from _shared("postgresql", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def _rabbitmq_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    folder: Path = tmp_path_factory.mktemp("own-rabbitmq")
+    try:
+        server = start_rabbitmq(folder)
+    except ServerAbsent as error:
+        pytest.skip(f"{ABSENT}{error}")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def own_rabbitmq(_rabbitmq_of_module: RabbitMQ) -> RabbitMQ:
+    """A broker to kill, pause and restart. The module's tests use it one after the other, each finds it running; names as above."""
+    _rabbitmq_of_module.revive()
+    return _rabbitmq_of_module
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Server]:
+    """An empty Redis of this test's own, to do anything to."""
+    with _or_skip(lambda: start_redis(tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A name that no other test has, of lower-case letters and digits, fit for queues, keys, databases and files."""
+    return f"t{uuid.uuid4().hex[:12]}"
