@@ -1,0 +1,115 @@
+"""`sensorium account …`: what operators do to accounts from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+import orjson
+
+from accounts.errors import AccountError, PasswordRefused
+from accounts.model import Plan, to_plan
+from accounts.store import Accounts, open_accounts
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+_PLANS = [plan.value for plan in Plan]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Give the parser the subcommands that `run` understands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = _action(actions, "create", "make an account; asks for its password", email=True)
+    create.add_argument("--password-stdin", action="store_true", help="read the password from standard input, one line")
+    create.add_argument("--plan", choices=_PLANS, default=Plan.DEVELOPER.value)
+    create.add_argument("--operator", action="store_true", help="may see operators' pages")
+    _action(actions, "list", "show every account", json=True)
+    _action(actions, "plan", "grant a plan", email=True).add_argument("plan", metavar="PLAN", choices=_PLANS, help=" or ".join(_PLANS))
+    _action(actions, "delete", "delete an account and its streams", email=True)
+    add = _action(actions, "add-stream", "make a stream and show its credentials, this once", email=True, json=True)
+    add.add_argument("name", metavar="NAME")
+    _action(actions, "streams", "show the streams of an account", email=True, json=True)
+
+
+def _action(actions: object, name: str, text: str, *, email: bool = False, json: bool = False) -> ArgumentParser:
+    parser: ArgumentParser = actions.add_parser(name, help=text, description=text)  # type: ignore[attr-defined]
+    if email:
+        parser.add_argument("email", metavar="EMAIL")
+    if json:
+        parser.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+async def run(args: Namespace, settings: Settings) -> int:
+    """Do what the arguments say; the exit status. Raises `SettingsError`."""
+    try:
+        async with open_accounts(settings) as accounts:
+            await _ACTIONS[args.action](args, accounts)
+    except (AccountError, Unavailable) as error:
+        print(f"sensorium account {args.action}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _create(args: Namespace, accounts: Accounts) -> None:
+    password = await asyncio.to_thread(_read_password, from_pipe=args.password_stdin)
+    account = await accounts.create_account(args.email, password, to_plan(args.plan), operator=args.operator)
+    print(f"{account.email}: {account.plan}")
+
+
+async def _list(args: Namespace, accounts: Accounts) -> None:
+    found = await accounts.accounts()
+    if args.json:
+        _print_json([asdict(account) for account in found])
+        return
+    for account in found:
+        role = "  operator" if account.operator else ""
+        print(f"{account.created:%Y-%m-%d}  {account.plan:<10}  {account.email}{role}")
+
+
+async def _plan(args: Namespace, accounts: Accounts) -> None:
+    await accounts.set_plan(args.email, to_plan(args.plan))
+    print(f"{args.email}: {args.plan}")
+
+
+async def _delete(args: Namespace, accounts: Accounts) -> None:
+    await accounts.delete_account(args.email)
+    print(f"{args.email}: deleted")
+
+
+async def _add_stream(args: Namespace, accounts: Accounts) -> None:
+    secret = await accounts.add_stream(args.email, args.name)
+    if args.json:
+        _print_json(asdict(secret))
+    else:
+        print(f"client_id: {secret.client_id}\naccess_token: {secret.access_token}")
+
+
+async def _streams(args: Namespace, accounts: Accounts) -> None:
+    found = await accounts.streams(args.email)
+    if args.json:
+        _print_json([asdict(stream) for stream in found])
+        return
+    for stream in found:
+        print(f"{stream.created:%Y-%m-%d}  {stream.client_id}  {stream.name}")
+
+
+_ACTIONS = {"create": _create, "list": _list, "plan": _plan, "delete": _delete, "add-stream": _add_stream, "streams": _streams}
+
+
+def _print_json(value: object) -> None:
+    print(orjson.dumps(value).decode())
+
+
+def _read_password(*, from_pipe: bool) -> str:
+    if from_pipe:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise PasswordRefused("There is no terminal to ask for the password; give it with: --password-stdin")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise PasswordRefused("The passwords differ.")
+    return password

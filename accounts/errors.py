@@ -1,0 +1,46 @@
+"""What can be wrong with a wish about accounts. The docstring is the explanation."""
+
+from __future__ import annotations
+
+
+class AccountError(Exception):
+    """It cannot be done to this account."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class EmailInvalid(AccountError):
+    """This is not an e-mail address."""
+
+
+class EmailTaken(AccountError):
+    """There is an account with this e-mail address already."""
+
+
+class PasswordRefused(AccountError):
+    """A password has 8 to 1024 characters."""
+
+
+class PlanUnknown(AccountError):
+    """The plans are: developer, enterprise."""
+
+
+class AccountUnknown(AccountError):
+    """There is no account with this e-mail address."""
+
+
+class NameInvalid(AccountError):
+    """The name of a stream has 1 to 100 printable characters."""
+
+
+class StreamLimitReached(AccountError):
+    """The plan developer has one stream; an operator can grant the plan enterprise."""
+
+
+class SecretKeyChanged(AccountError):
+    """The access token was encrypted with another secret key."""
+
+
+class MigrationFailed(AccountError):
+    """The database is of a version that this program does not know; a newer program wrote it."""

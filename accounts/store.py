@@ -1,0 +1,163 @@
+"""Accounts and their streams in the database."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from accounts.credentials import Tenant
+from accounts.database import Database
+from accounts.errors import AccountUnknown, EmailInvalid, EmailTaken, StreamLimitReached
+from accounts.keys import secret_of
+from accounts.model import DEMO_EMAIL, DEMO_SECRET, Account, Plan, Stream, StreamSecret, clean_email, clean_name, email_key, is_client_id
+from accounts.passwords import Passwords
+from accounts.tables import AccountRow, StreamRow
+from accounts.tokens import TokenVault, new_secret
+from shared.settings import Settings
+
+#: Asked for in place of what cannot be a client_id; never given to anybody.
+_NOBODY = str(uuid.UUID(int=0))
+
+
+class Accounts:
+    """Every method may raise `shared.errors.StoreAway`. Accounts are named by e-mail address, in any case.
+
+    ``demo_allowed``: the published credentials and the account of the demonstration work; see `accounts.demo`.
+    """
+
+    def __init__(self, database: Database, vault: TokenVault, passwords: Passwords, *, demo_allowed: bool) -> None:
+        self._database = database
+        self._vault = vault
+        self._passwords = passwords
+        self.demo_allowed = demo_allowed
+
+    async def ping(self) -> None:
+        """Raise `StoreAway` unless the database answers and is set up."""
+        await self._database.ping()
+
+    # Accounts
+
+    async def create_account(self, email: str, password: str, plan: Plan = Plan.DEVELOPER, *, operator: bool = False) -> Account:
+        """Raises `EmailInvalid`, `EmailTaken`, `PasswordRefused`."""
+        row = AccountRow(id=str(uuid.uuid4()), email=clean_email(email), email_key=email_key(email), plan=plan.value, operator=operator)
+        row.password_hash = await self._passwords.hash(password)
+        try:
+            async with self._database.writing() as session:
+                session.add(row)
+        except IntegrityError:
+            raise EmailTaken from None
+        return row.noun()
+
+    async def check_password(self, email: str, password: str) -> Account | None:
+        """The account with this e-mail address and password; None, after the same work, if either is wrong."""
+        try:
+            key = email_key(email)
+        except EmailInvalid:
+            key = ""
+        async with self._database.reading() as session:
+            row = await session.scalar(select(AccountRow).where(AccountRow.email_key == key))
+        right = await self._passwords.matches(None if row is None else row.password_hash, password)
+        allowed = self.demo_allowed or key != DEMO_EMAIL
+        return row.noun() if row is not None and right and allowed else None
+
+    async def set_password(self, email: str, password: str) -> None:
+        """Raises `AccountUnknown`, `PasswordRefused`."""
+        await self._change(email, password_hash=await self._passwords.hash(password))
+
+    async def set_plan(self, email: str, plan: Plan) -> None:
+        """Raises `AccountUnknown`. Streams beyond the new plan stay; there can only be no further ones."""
+        await self._change(email, plan=plan.value)
+
+    async def accounts(self) -> list[Account]:
+        """Every account, the oldest first."""
+        async with self._database.reading() as session:
+            rows = await session.scalars(select(AccountRow).order_by(AccountRow.created, AccountRow.id))
+            return [row.noun() for row in rows]
+
+    async def delete_account(self, email: str) -> None:
+        """Delete the account and its streams. Raises `AccountUnknown`."""
+        async with self._database.writing() as session:
+            await session.delete(await _find(session, email))
+
+    # Streams
+
+    async def add_stream(self, email: str, name: str) -> StreamSecret:
+        """A new stream of this account. Raises `AccountUnknown`, `NameInvalid`, `StreamLimitReached`."""
+        secret, name = new_secret(), clean_name(name)
+        async with self._database.writing() as session:
+            account = await _find(session, email, lock=True)
+            count = select(func.count()).select_from(StreamRow).where(StreamRow.account_id == account.id)
+            if account.plan == Plan.DEVELOPER and (await session.scalar(count) or 0) >= 1:
+                raise StreamLimitReached
+            session.add(self._stream_row(account, name, secret))
+        return secret
+
+    async def put_demo_stream(self, email: str, name: str) -> StreamSecret:
+        """The stream with the published credentials, made or made right again. Raises `AccountUnknown`."""
+        async with self._database.writing() as session:
+            account = await _find(session, email, lock=True)
+            await session.merge(self._stream_row(account, clean_name(name), DEMO_SECRET))
+        return DEMO_SECRET
+
+    async def streams(self, email: str) -> list[Stream]:
+        """The streams of this account, the oldest first. Raises `AccountUnknown`."""
+        async with self._database.reading() as session:
+            account = await _find(session, email)
+            mine = select(StreamRow).where(StreamRow.account_id == account.id).order_by(StreamRow.created, StreamRow.client_id)
+            return [row.noun() for row in await session.scalars(mine)]
+
+    async def reveal(self, stream: Stream) -> StreamSecret | None:
+        """The credentials of a stream; None when it is gone. Raises `SecretKeyChanged`."""
+        mine = select(StreamRow.token_sealed).where(StreamRow.client_id == stream.client_id, StreamRow.account_id == stream.account)
+        async with self._database.reading() as session:
+            sealed = await session.scalar(mine)
+        return None if sealed is None else self._vault.unseal(stream.client_id, sealed)
+
+    async def verify(self, client_id: str, access_token: str) -> Tenant | None:
+        """See `accounts.credentials.Credentials`. The published credentials are unknown unless the demonstration is allowed."""
+        asked = client_id if is_client_id(client_id) else _NOBODY
+        async with self._database.reading() as session:
+            found = select(StreamRow.account_id, StreamRow.token_digest).where(StreamRow.client_id == asked)
+            row = (await session.execute(found)).one_or_none()
+        right = self._vault.matches(asked, access_token, None if row is None else row.token_digest)
+        allowed = self.demo_allowed or asked != DEMO_SECRET.client_id
+        return Tenant(asked, row.account_id) if row is not None and right and allowed else None
+
+    def _stream_row(self, account: AccountRow, name: str, secret: StreamSecret) -> StreamRow:
+        digest = self._vault.digest(secret.client_id, secret.access_token)
+        sealed = self._vault.seal(secret)
+        return StreamRow(client_id=secret.client_id, account_id=account.id, name=name, token_digest=digest, token_sealed=sealed)
+
+    async def _change(self, email: str, **values: str) -> None:
+        chosen = AccountRow.email_key == email_key(email)
+        async with self._database.writing() as session:
+            changed = await session.scalar(update(AccountRow).where(chosen).values(**values).returning(AccountRow.id))
+        if changed is None:
+            raise AccountUnknown
+
+
+async def _find(session: AsyncSession, email: str, *, lock: bool = False) -> AccountRow:
+    chosen = select(AccountRow).where(AccountRow.email_key == email_key(email))
+    row = await session.scalar(chosen.with_for_update() if lock else chosen)
+    if row is None:
+        raise AccountUnknown
+    return row
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings, *, allow_demo: bool = False) -> AsyncIterator[Accounts]:
+    """The accounts of this installation; connects when first used. Raises `SettingsError` for what is unusable.
+
+    ``allow_demo`` is for embedded mode bound to loopback only: it lets in whoever has read the tutorial.
+    """
+    vault = TokenVault(secret_of(settings))
+    database = Database(settings.database_url, settings.store_seconds)
+    try:
+        yield Accounts(database, vault, Passwords(), demo_allowed=allow_demo)
+    finally:
+        await database.close()
