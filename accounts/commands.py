@@ -7,14 +7,17 @@ import getpass
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import orjson
 
 from accounts.errors import AccountError, PasswordRefused
 from accounts.model import Plan, to_plan
-from accounts.store import Accounts, open_accounts
 from shared.errors import Unavailable
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from accounts.store import Accounts
 
 _PLANS = [plan.value for plan in Plan]
 
@@ -45,6 +48,8 @@ def _action(actions: object, name: str, text: str, *, email: bool = False, json:
 
 async def run(args: Namespace, settings: Settings) -> int:
     """Do what the arguments say; the exit status. Raises `SettingsError`."""
+    from accounts.store import open_accounts  # half a second that no other command should pay
+
     try:
         async with open_accounts(settings) as accounts:
             await _ACTIONS[args.action](args, accounts)

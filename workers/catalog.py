@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shared.settings import SettingsError
 from workers import services
 from workers.contract import Service
 
@@ -26,8 +27,8 @@ ServiceType = type[Service[Any, Any]]
 Catalog = Mapping[tuple[str, int], ServiceType]
 
 
-class CatalogError(Exception):
-    """A service file breaks a rule; the message names the file and the rule."""
+class CatalogError(SettingsError):
+    """A service file breaks a rule, or no service has the name; the message says which."""
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:
