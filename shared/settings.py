@@ -39,7 +39,9 @@ class Settings(BaseSettings):
     models_mirror: str | None = Field(None, description="Folder or URL asked for weights before their public addresses")
     extra_services: Path | None = Field(None, description="Folder of further service files beside workers/services")
     secret_key: SecretStr | None = Field(
-        None, description="At least 32 random characters; signs job identifiers and encrypts access tokens. Required outside embedded mode"
+        None,
+        min_length=32,
+        description="At least 32 random characters; signs job identifiers and encrypts access tokens. Required outside embedded mode",
     )
 
     # The gateway
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     session_parked: int = Field(
         256, gt=0, description="Most frames that one worker holds while their predecessors are at work; more go back to the queue"
     )
+    closing_lease_seconds: float = Field(30, gt=0, description="The closing of a silent session that is not done within this time is sent again")
 
     # The broker
     queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")

@@ -88,7 +88,7 @@ class Computer:
             raise invalid_parameter(error) from None
         for name in type(parameters).model_fields:
             _decode(getattr(parameters, name), name)
-        return Item(parameters, self._state(work), work.seen.skipped if work.seen else 0)
+        return Item(parameters, self._state(work), _gap(work))
 
     def _state(self, work: Work) -> BaseModel | None:
         if work.seen is None or self.service.state_type is None:
@@ -101,8 +101,8 @@ class Computer:
         if isinstance(answer, PerceptionError):
             return _failure(answer)
         result = answer.as_result()
-        if work.seen is not None and work.seen.skipped:
-            result["gap_frames"] = work.seen.skipped
+        if _gap(work):
+            result["gap_frames"] = _gap(work)
         if work.job.explain:
             result["explain"] = self._explanation(work, seconds, size)
         state = None if item.state is None else item.state.model_dump_json().encode()
@@ -126,6 +126,13 @@ class Computer:
             log.exception("session.close_failed", service=self.service.name, error=type(error).__name__)
             return Outcome(Failed.of(ServiceFailed(), time.time()))
         return Outcome(Done(time.time(), {}))
+
+
+def _gap(work: Work) -> int:
+    """Frames of the session given up since the last one that was applied, those just now included."""
+    if work.seen is None or work.job.turn is None:
+        return 0
+    return work.seen.skipped + work.job.turn.number - 1 - work.seen.finished
 
 
 def _decode(value: object, name: str) -> None:

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import metrics
-from shared.errors import BlobGone, DeadlineExceeded, FrameSkipped, StoreAway
+from shared.errors import BlobGone, DeadlineExceeded, FrameSkipped, StoreAway, Unavailable
 from shared.events import Started
 from shared.jobs import UndecodableJob, blob_place, decode_job, queue_of
 from shared.log import get_logger
-from shared.ports import Broker, Consumer, Delivery, Entry, Stores
+from shared.ports import Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
 from workers.batching import Pending, Work
 from workers.compute import Computer
@@ -58,6 +58,7 @@ class Policy:
     announce_after: float = 1.0
     gap_seconds: float = 15.0
     parked: int = 256
+    parked_pause: float = 0.1
 
     @classmethod
     def of(cls, settings: Settings, slots: int, batch: int) -> Policy:
@@ -178,9 +179,23 @@ class Runner:
             if await self._is_admissible(work):
                 self._pending.add(work)
                 self._dispatch()
-        except (StoreAway, TooManyParked) as error:
-            await asyncio.sleep(self._policy.retry_pause / 10 if isinstance(error, TooManyParked) else self._policy.retry_pause)
+        except TooManyParked:
+            await asyncio.sleep(self._policy.parked_pause)
+            await self._to_the_end_of_the_queue(work)
+        except StoreAway:
+            await asyncio.sleep(self._policy.retry_pause)
             await self._give_back([work])
+
+    async def _to_the_end_of_the_queue(self, work: Work) -> None:
+        """A message given back comes back first; what this frame waits for may be behind it, so it is sent again instead."""
+        job = work.job
+        message = Message(self.queue, work.delivery.body, job.id, max(0.0, job.deadline - time.time()))
+        try:
+            await self._broker.publish(message)
+        except Unavailable:
+            await self._give_back([work])
+        else:
+            work.delivery.ack()
 
     async def _is_admissible(self, work: Work) -> bool:
         job = work.job

@@ -12,7 +12,7 @@ import pytest_asyncio
 from accounts.model import DEMO_SECRET
 from tests.integration.processes import Process, System, running_system
 
-DEMO = aiohttp.BasicAuth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)
+DEMO = {"Authorization": aiohttp.encode_basic_auth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)}
 #: Short enough to be waited for in a test.
 QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "LOG_LEVEL": "debug"}
 FORMS = ("embedded", "distributed")

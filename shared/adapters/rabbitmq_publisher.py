@@ -1,0 +1,150 @@
+"""Confirmed publishing. What several coroutines publish in one turn of the event loop goes out as one write."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from aiormq import Channel, Connection
+from aiormq.abc import ChannelFrame, FrameType
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from shared.adapters.rabbitmq_link import Link, answering, closed, open_channel, usable
+from shared.adapters.rabbitmq_topology import Topology
+from shared.errors import BrokerAway, NoWorker, QueueFull
+from shared.ports import Message
+
+_PERSISTENT = 2
+#: A broker that takes nothing from the socket (stopped, or cut off without notice) is not sent more than this, in bytes.
+_BACKLOG = 64 << 20
+
+Confirmation = asyncio.Future[object]
+Frame = FrameType | ContentBody
+
+
+class Publisher:
+    """Publishes on one channel of its link, kept open by `run`.
+
+    aiormq's own publish takes a lock, a task group's worth of futures and a write for each message; here the messages of a
+    turn are numbered and written together and aiormq only matches the broker's confirmations with their numbers.
+    """
+
+    def __init__(self, link: Link, topology: Topology, retry_after: float) -> None:
+        self._link = link
+        self._topology = topology
+        self._retry_after = retry_after
+        self._channel: Channel | None = None
+        self._open = asyncio.Event()
+        self._closed = False
+        self._posted: list[tuple[str, Message, Confirmation]] = []
+        self._unconfirmed: dict[Confirmation, tuple[Channel, str]] = {}
+
+    async def run(self) -> None:
+        """Keep the channel until cancelled."""
+        await self._link.keep("publisher", self._start)
+
+    async def publish(self, message: Message) -> None:
+        """Publish to a service's queue. Raises as `Broker.publish` does, at the latest after the link's limit."""
+        try:
+            await self.send(self._topology.queue(message.queue), message)
+        except PublishError:
+            raise NoWorker(f"No worker has served {message.queue} yet; start one with: sensorium worker {message.queue}") from None
+        except DeliveryError:
+            raise QueueFull(retry_after=self._retry_after) from None
+
+    async def send(self, routing_key: str, message: Message) -> None:
+        """Publish to the queue of this exact name; aiormq's `PublishError` and `DeliveryError` come through."""
+        confirmation: Confirmation | None = None
+        try:
+            async with asyncio.timeout(self._link.limit):
+                await self._ready()
+                confirmation = self._post(routing_key, message)
+                await confirmation
+        except TimeoutError as error:
+            raise BrokerAway("The message broker did not confirm in time") from error
+        finally:
+            if confirmation is not None and (sent := self._unconfirmed.pop(confirmation, None)):
+                # A message returned after its caller gave up must not find the caller's future.
+                sent[0].message_id_delivery_tag.pop(sent[1], None)
+
+    def close(self) -> None:
+        """Refuse everything from now on."""
+        self._closed = True
+        self._open.set()
+
+    async def _ready(self) -> None:
+        while self._channel is None or not usable(self._channel):
+            if self._closed:
+                raise BrokerAway("The broker was closed")
+            self._open.clear()
+            await self._open.wait()
+        if self._link.backlog > _BACKLOG:
+            raise BrokerAway
+        # Waits while the broker has no memory or disk: it would take the message and not confirm it.
+        await self._channel.connection.ready()
+
+    def _post(self, routing_key: str, message: Message) -> Confirmation:
+        loop = asyncio.get_running_loop()
+        if not self._posted:
+            loop.call_soon(self._flush)
+        confirmation: Confirmation = loop.create_future()
+        self._posted.append((routing_key, message, confirmation))
+        return confirmation
+
+    def _flush(self) -> None:
+        channel = self._channel
+        if channel is not None and usable(channel) and channel.write_queue.full():
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        posted, self._posted = self._posted, []
+        wanted = [post for post in posted if not post[2].done()]
+        if channel is None or not usable(channel):
+            for _, _, confirmation in wanted:
+                confirmation.set_exception(BrokerAway())
+            return
+        frames: list[Frame] = []
+        for routing_key, message, confirmation in wanted:
+            frames += self._number(channel, routing_key, message, confirmation)
+        if frames:
+            channel.write_queue.put_nowait(ChannelFrame.marshall(channel.number, frames))
+
+    def _number(self, channel: Channel, routing_key: str, message: Message, confirmation: Confirmation) -> list[Frame]:
+        """Expect the confirmation of the channel's next message, and return that message's frames."""
+        channel.delivery_tag += 1
+        tag = channel.delivery_tag
+        identifier = message.id if message.id not in channel.message_id_delivery_tag else f"{message.id}:{tag}"
+        channel.confirmations[tag] = confirmation
+        channel.message_id_delivery_tag[identifier] = tag
+        self._unconfirmed[confirmation] = (channel, identifier)
+        expiration = None if message.expires_in is None else str(max(0, math.ceil(message.expires_in * 1000)))
+        properties = commands.Basic.Properties(delivery_mode=_PERSISTENT, message_id=identifier, expiration=expiration)
+        body, size = message.body, channel.max_content_size
+        return [
+            commands.Basic.Publish(routing_key=routing_key, mandatory=True),
+            ContentHeader(properties=properties, body_size=len(body)),
+            *(ContentBody(body[start : start + size]) for start in range(0, len(body), size)),
+        ]
+
+    async def _start(self, connection: Connection) -> asyncio.Future[None]:
+        await self._topology.declare_dead_letters(connection)
+        channel = await open_channel(connection, confirms=True)
+        lost = closed(channel)
+        lost.add_done_callback(lambda _: self._give_up(channel))
+        self._channel = channel
+        self._open.set()
+        return lost
+
+    def _give_up(self, channel: Channel) -> None:
+        for confirmation, (place, _) in list(self._unconfirmed.items()):
+            if place is channel and not confirmation.done():
+                confirmation.set_exception(BrokerAway())
+
+    async def ping(self) -> None:
+        """Raise `BrokerAway` unless messages could be published now."""
+        async with answering(self._link.limit, "ping"):
+            await self._ready()
+        async with self._link.channel("ping"):
+            pass
