@@ -1,0 +1,102 @@
+"""`python -m bench dummy|faces|all`: measure Sensorium beside its peers and write the tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import facts, report
+from bench.measure import BARE_LOOP, Plan, Sample, run
+from bench.processes import ChildFailed, listener
+from bench.systems import DUMMY, FACES, Servers, Start, model_file
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """A broker and a store of our own, each on a free port, for as long as the comparison runs."""
+    from tests.servers import start_rabbitmq, start_redis
+
+    with tempfile.TemporaryDirectory(prefix="sensorium-bench-") as name:
+        folder = Path(name)
+        for part in ("rabbitmq", "redis", "work"):
+            (folder / part).mkdir()
+        with start_rabbitmq(folder / "rabbitmq") as broker, start_redis(folder / "redis") as store:
+            groups = {"broker": listener(broker.url), "redis": listener(store.url)}
+            yield Servers(folder / "work", broker.url, store.url, groups=groups)
+
+
+def dummy(args: argparse.Namespace, where: Servers) -> None:
+    """`dummy` synchronously and asynchronously, 16 connections."""
+    plan = Plan(_chosen(DUMMY, args.only), ("sync", "async"), connections=16, rounds=args.rounds, seconds=args.seconds)
+    samples = list(run(plan, where))
+    versions = {**facts.dummy(), **facts.servers(where)}
+    text = [_head("A small job through gateway, broker, worker and store", plan, versions)]
+    text += ["Synchronous (the caller waits for the result):", report.table(samples, "sync", "taskiq")]
+    text += ["Asynchronous (accepted once the broker has confirmed it):", report.table(samples, "async", "taskiq"), report.noise(samples)]
+    _finish("dummy", samples, versions, "\n\n".join(text), args)
+
+
+def faces(args: argparse.Namespace, where: Servers) -> None:
+    """`face_detection` of a 640×480 JPEG, 8 connections."""
+    bare = args.only is None or BARE_LOOP in args.only
+    plan = Plan(_chosen(FACES, args.only), ("faces",), connections=8, rounds=args.rounds, seconds=args.seconds, bare_loop=bare)
+    samples = list(run(plan, replace(where, model=model_file())))
+    head = _head("Faces in a 640×480 JPEG, two workers, one thread a session", plan, facts.faces())
+    text = [head, report.table(samples, "faces", BARE_LOOP), report.noise(samples)]
+    _finish("faces", samples, facts.faces(), "\n\n".join(text), args)
+
+
+def _head(title: str, plan: Plan, versions: Mapping[str, str]) -> str:
+    how = f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s each, {datetime.now(UTC):%Y-%m-%d}."
+    return f"## {title}\n\n{how} {facts.sentence(facts.machine())} {facts.sentence(versions)}"
+
+
+def _finish(name: str, samples: Sequence[Sample], versions: Mapping[str, str], text: str, args: argparse.Namespace) -> None:
+    print(f"\n{text}\n")
+    print(report.save(name, samples, {**facts.machine(), **versions}), file=sys.stderr)
+    if args.only is None and not args.no_docs:
+        report.write(name, text)
+
+
+def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[str, Start]:
+    return {name: start for name, start in systems.items() if only is None or name in only}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "all"), default="all")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="SYSTEM", choices=[*DUMMY, *FACES, BARE_LOOP], help="leave the others out")
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a system failed."""
+    args = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are stopped on the way out
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])  # inherited by all that is started from here on
+    try:
+        with servers() as where:
+            if args.what in ("dummy", "all"):
+                dummy(args, where)
+            if args.what in ("faces", "all"):
+                faces(args, where)
+    except ChildFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""Samples to tables: medians over the rounds with their range, and ratios to a reference taken within each round."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from bench.measure import Sample
+from bench.venvs import HERE
+
+DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
+RESULTS = HERE / "results"
+_HEAD = """# Benchmarks
+
+The tables are written by `make bench`; `bench/README.md` says what is measured and how. Figures are medians over the rounds, the range in
+brackets; ratios are taken within each round, then their median. Compare systems within a table, never a table with another: each is one run.
+"""
+
+
+def save(name: str, samples: Sequence[Sample], facts: Mapping[str, str]) -> Path:
+    """Everything measured as JSON in `bench/results/`."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps({"facts": facts, "samples": [asdict(sample) for sample in samples]}, indent=1) + "\n")
+    return path
+
+
+def table(samples: Sequence[Sample], measure: str, reference: str) -> str:
+    """One row a system in the order of the first round: rate, latencies, ratios to `reference`, CPU time, errors."""
+    chosen = [sample for sample in samples if sample.measure == measure]
+    head = f"| system | jobs/s | p50 ms | p99 ms | rate ÷ {reference} | p99 ÷ {reference} | CPU ÷ {reference} | CPU ms a job | errors |"
+    rows = [head, "|---|---:|---:|---:|---:|---:|---:|---|---:|"]
+    for name in dict.fromkeys(sample.system for sample in chosen):
+        rows.append(_row(name, [sample for sample in chosen if sample.system == name], [s for s in chosen if s.system == reference]))
+    return "\n".join(rows)
+
+
+def _row(name: str, own: Sequence[Sample], other: Sequence[Sample]) -> str:
+    base = {sample.round: sample for sample in other}
+    pairs = [(sample, base[sample.round]) for sample in own if sample.round in base]
+    cells = [
+        name,
+        _spread([sample.figures.rate for sample in own], 0 if own[0].figures.rate >= 100 else 1),
+        _spread([sample.figures.p50_ms for sample in own], 1),
+        _spread([sample.figures.p99_ms for sample in own], 1),
+        _spread([mine.figures.rate / theirs.figures.rate for mine, theirs in pairs], 2),
+        _spread([mine.figures.p99_ms / theirs.figures.p99_ms for mine, theirs in pairs], 2),
+        _spread([sum(mine.cpu_ms.values()) / sum(theirs.cpu_ms.values()) for mine, theirs in pairs], 2),
+        _cpu(own),
+        str(sum(sample.figures.errors for sample in own)),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "–"
+    middle = f"{median(values):,.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def _cpu(own: Sequence[Sample]) -> str:
+    medians = {role: median(sample.cpu_ms[role] for sample in own) for role in own[0].cpu_ms}
+    total = "" if len(medians) < 2 else f"{sum(medians.values()):.2f}: "
+    return total + ", ".join(f"{role} {value:.2f}" for role, value in medians.items())
+
+
+def noise(samples: Sequence[Sample]) -> str:
+    """How much of the cores went to programs outside the bench, in words."""
+    shares = [sample.others for sample in samples]
+    return f"Programs outside the bench took {median(shares):.0%} of the cores (at most {max(shares):.0%}) during the measurements."
+
+
+def write(name: str, text: str, document: Path = DOCUMENT) -> None:
+    """Put `text` between the markers called `name` in the document, which is made if it is not there."""
+    begin, end = f"<!-- bench:{name}:begin -->", f"<!-- bench:{name}:end -->"
+    block = f"{begin}\n{text.strip()}\n{end}"
+    whole = document.read_text() if document.exists() else _HEAD
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    whole = pattern.sub(lambda _: block, whole) if pattern.search(whole) else f"{whole.rstrip()}\n\n{block}\n"
+    document.parent.mkdir(exist_ok=True)
+    document.write_text(whole)
