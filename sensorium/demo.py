@@ -29,8 +29,11 @@ async def _detect(url: str, data: bytes) -> dict[str, object]:
     form = aiohttp.FormData()
     form.add_field("meta", json.dumps({"async": False, "image": "attachment://photo"}), content_type="application/json")
     form.add_field("attachment://photo", data, content_type="image/jpeg", filename="photo.jpg")
-    auth = aiohttp.BasicAuth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)
-    async with aiohttp.ClientSession(auth=auth) as session, session.post(f"{url}/services/face_detection/1/jobs", data=form) as response:
+    headers = {"Authorization": aiohttp.encode_basic_auth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{url}/services/face_detection/1/jobs", data=form) as response,
+    ):
         answer: dict[str, object] = await response.json(content_type=None)
         return answer
 

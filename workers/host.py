@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import cv2
+
 from shared.errors import PerceptionError, Unavailable
 from shared.log import get_logger
 from shared.ports import Broker, Stores
@@ -47,6 +49,7 @@ def load(kind: ServiceType, models: Models, settings: Settings) -> tuple[Compute
 
     Raises what loading or the example raises: `ModelMissing`, `ModelCorrupt`, `DeviceMissing`…
     """
+    cv2.setNumThreads(1)  # the runner's threads are the parallelism; OpenCV's own would fight them
     service = kind()
     recording = _Recording(models)
     service.load(recording)

@@ -1,6 +1,7 @@
-"""Results, sessions, blobs and idempotency keys in this process's memory, for ``memory://``.
+"""Results, sessions, blobs and idempotency keys in this process's memory.
 
-The same rules as in Redis, on dictionaries whose entries expire; encoded bytes are kept, so nothing is shared by reference.
+The same encoded bytes as behind a server are kept, so that nothing is shared by reference. What expires is dropped
+when its neighbours are touched.
 """
 
 from __future__ import annotations
@@ -8,304 +9,292 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from shared.errors import InputTooLarge
-from shared.events import Event, decode_event
-from shared.followers import Follower, Followers
+from shared.events import Event
+from shared.followers import Follower, Followers, stored_event, stored_form
 from shared.jobs import Turn
 from shared.ports import Entry, Snapshot, Stores
 from shared.settings import Settings
 
-V = TypeVar("V")
-#: A claim on a session that fell silent lapses after this long, in seconds.
-LEASE_SECONDS = 30.0
-_SWEEP_SECONDS = 5.0
+Value = TypeVar("Value")
+_FINAL_MARK = b"1"
 
 
-class Expiring(Generic[V]):
-    """A dictionary whose entries end ``seconds`` after they were last kept."""
+@asynccontextmanager
+async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[Stores]:
+    """Empty stores of this process's own. ``shard`` says nothing here: every event is pushed in this process."""
+    results = MemoryResults(settings.result_seconds)
+    sessions = MemorySessions(results, settings)
+    blobs = MemoryBlobs(settings)
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._entries: dict[str, tuple[float, V]] = {}
+    async def ping() -> None:
+        """This process answers."""
 
-    def get(self, key: str) -> V | None:
-        found = self._entries.get(key)
-        if found is None or found[0] < time.monotonic():
-            return None
-        return found[1]
+    try:
+        yield Stores(results, sessions, blobs, MemoryIdempotency(settings), ping)
+    finally:
+        await results.close()
 
-    def keep(self, key: str, value: V) -> None:
-        self._entries[key] = (time.monotonic() + self._seconds, value)
 
-    def drop(self, key: str) -> bool:
-        alive = self.get(key) is not None
-        self._entries.pop(key, None)
-        return alive
+class Expiring(Generic[Value]):
+    """Values by name, each gone a fixed time (seconds) after it was last kept, on the monotonic clock."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        self._purge()
+        return len(self._values)
 
-    def sweep(self) -> None:
-        now = time.monotonic()
-        for key in [key for key, (until, _) in self._entries.items() if until < now]:
-            del self._entries[key]
+    def __iter__(self) -> Iterator[str]:
+        self._purge()
+        return iter(self._values)
 
+    def keep(self, name: str, value: Value) -> None:
+        """Set the value, and begin its time anew."""
+        self._purge()
+        self._values[name] = (self._clock() + self._seconds, value)
+        self._values.move_to_end(name)
 
-@dataclass
-class _Events:
-    encoded: list[bytes] = field(default_factory=list)
-    ended: bool = False
+    def get(self, name: str) -> Value | None:
+        self._purge()
+        found = self._values.get(name)
+        return None if found is None else found[1]
+
+    def pop(self, name: str) -> Value | None:
+        self._purge()
+        found = self._values.pop(name, None)
+        return None if found is None else found[1]
+
+    def _purge(self) -> None:
+        """All live equally long, so the first one kept goes first."""
+        now = self._clock()
+        while self._values:
+            name, (end, _) = next(iter(self._values.items()))
+            if end > now:
+                return
+            del self._values[name]
 
 
 class MemoryResults:
-    """`shared.ports.ResultStore`."""
+    """`shared.ports.ResultStore` in memory."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._jobs: Expiring[_Events] = Expiring(settings.result_seconds)
-        self._attempts: Expiring[int] = Expiring(settings.result_seconds)
-        self.followers = Followers()
+    def __init__(self, result_seconds: float) -> None:
+        self._lists: Expiring[list[bytes]] = Expiring(result_seconds)
+        self._attempts: Expiring[int] = Expiring(result_seconds)
+        self._followers = Followers(self._read_lists)
 
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
-        return [self.append_now(entry) for entry in entries]
+        return [self.append_one(entry) for entry in entries]
 
-    def append_now(self, entry: Entry) -> bool:
-        events = self._jobs.get(entry.job_id) or _Events()
-        if events.ended:
+    def append_one(self, entry: Entry) -> bool:
+        """`append` of one entry, as a step of something larger."""
+        events = self._lists.get(entry.job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
             return False
-        events.encoded.append(entry.event.encode())
-        events.ended = entry.event.final
-        self._jobs.keep(entry.job_id, events)
-        self.followers.offer(entry.job_id, len(events.encoded) - 1, decode_event(events.encoded[-1]))
+        data = stored_form(entry.event)
+        events.append(data)
+        self._lists.keep(entry.job_id, events)
+        self._followers.push(entry.job_id, len(events) - 1, data)
         return True
 
     async def events(self, job_id: str) -> list[Event]:
-        events = self._jobs.get(job_id)
-        return [] if events is None else [decode_event(data) for data in events.encoded]
+        return [stored_event(data) for data in self._lists.get(job_id) or ()]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
-        return [(events := self._jobs.get(job_id)) is not None and events.ended for job_id in job_ids]
+        return [(self._lists.get(job_id) or [b""])[-1].startswith(_FINAL_MARK) for job_id in job_ids]
 
-    @asynccontextmanager
-    async def follow(self, job_id: str) -> AsyncIterator[Follower]:
-        follower = self.followers.add(job_id)
-        try:
-            for index, event in enumerate(await self.events(job_id)):
-                follower.offer(index, event)
-            yield follower
-        finally:
-            self.followers.remove(follower)
+    def follow(self, job_id: str) -> Follower:
+        return Follower(self._followers, job_id, self._catch_up)
 
     async def count_attempt(self, job_id: str, change: int = 1) -> int:
         count = (self._attempts.get(job_id) or 0) + change
         self._attempts.keep(job_id, count)
         return count
 
-    def sweep(self) -> None:
-        self._jobs.sweep()
-        self._attempts.sweep()
+    async def close(self) -> None:
+        await self._followers.close()
+
+    async def _catch_up(self, follower: Follower) -> None:
+        self._followers.push_list(follower.job_id, 0, self._lists.get(follower.job_id) or ())
+
+    async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
+        return [(self._lists.get(job_id) or [])[start:] for job_id, start in places]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Session:
-    """``out_of_turn``: finished numbers above ``finished``. ``silent_at``: monotonic seconds, None once closed."""
+    """A session. ``due``: when it falls silent (monotonic). ``closing``: the number of its closing under way, else 0;
+    ``wake``: when somebody looks at it next, None once it is closed. ``given_up``: numbers given up out of turn."""
 
+    due: float
+    wake: float | None
     numbered: int = 0
     finished: int = 0
     skipped: int = 0
-    state: bytes | None = None
-    out_of_turn: set[int] = field(default_factory=set)
-    silent_at: float | None = None
     closing: int = 0
+    state: bytes | None = None
+    given_up: set[int] = field(default_factory=set)
 
 
 class MemorySessions:
-    """`shared.ports.SessionStore`."""
+    """`shared.ports.SessionStore` in memory."""
 
-    def __init__(self, settings: Settings, results: MemoryResults) -> None:
-        self._seconds = settings.session_seconds
-        self._sessions: Expiring[_Session] = Expiring(settings.result_seconds + settings.session_seconds)
-        self._alive: set[str] = set()
+    def __init__(self, results: MemoryResults, settings: Settings) -> None:
         self._results = results
-        self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._seconds, self._lease = settings.session_seconds, settings.closing_lease_seconds
+        self._sessions: Expiring[_Session] = Expiring(settings.session_seconds + settings.result_seconds)
+        self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
     async def number(self, session: str) -> int:
-        found = self._sessions.get(session) or _Session()
+        found = self._touch(session)
         found.numbered += 1
-        found.silent_at = time.monotonic() + self._seconds
-        self._sessions.keep(session, found)
-        self._alive.add(session)
+        found.due = time.monotonic() + self._seconds
+        if not found.closing:
+            found.wake = found.due
         return found.numbered
 
     async def load(self, session: str) -> Snapshot:
-        found = self._sessions.get(session) or _Session()
-        return Snapshot(found.state, found.finished, found.numbered, found.skipped)
+        found = self._sessions.get(session)
+        return Snapshot(None, 0, 0) if found is None else Snapshot(found.state, found.finished, found.numbered, found.skipped)
 
     async def save(self, turn: Turn, seen: Snapshot | None, state: bytes | None, entry: Entry | None) -> bool:
-        found = self._sessions.get(turn.session) or _Session()
-        if seen is None:
-            self._give_up(found, turn.number)
-        elif found.finished != seen.finished or found.finished >= turn.number:
+        known = self._sessions.get(turn.session)
+        before = 0 if known is None else known.finished
+        if seen is not None and (seen.finished != before or turn.number <= before):
             return False
-        else:
-            _apply(found, turn, state)
-            if turn.closing:
-                self._close(turn.session, found, turn.number)
-        self._sessions.keep(turn.session, found)
-        self._advance(turn.session, found)
         if entry is not None:
-            self._results.append_now(entry)
+            self._results.append_one(entry)
+        if turn.number > before:
+            self._finish(self._touch(turn.session), turn, seen is not None, state)
         return True
 
     async def advanced(self, session: str, number: int) -> None:
-        if (await self.load(session)).finished >= number:
+        found = self._sessions.get(session)
+        if found is not None and found.finished >= number:
             return
-        waiting = self._waiting.setdefault(session, [])
-        mine = (number, asyncio.get_running_loop().create_future())
-        waiting.append(mine)
+        parked = (number, asyncio.get_running_loop().create_future())
+        self._parked.setdefault(session, []).append(parked)
         try:
-            await mine[1]
+            await parked[1]
         finally:
-            waiting.remove(mine)
-            if not waiting:
-                self._waiting.pop(session, None)
+            self._leave(session, parked)
 
     async def expired(self) -> list[Turn]:
-        now = time.monotonic()
-        turns = []
-        for session in list(self._alive):
-            found = self._sessions.get(session)
-            if found is None or found.silent_at is None:
-                self._alive.discard(session)
-            elif found.silent_at <= now:
-                if found.closing <= found.finished:
-                    found.numbered += 1
-                    found.closing = found.numbered
-                found.silent_at = now + LEASE_SECONDS
-                turns.append(Turn(session, found.closing, closing=True))
+        now, turns = time.monotonic(), []
+        for name in list(self._sessions):
+            found = self._sessions.get(name)
+            if found is None or found.wake is None or found.wake > now:
+                continue
+            if not found.closing:
+                found.numbered += 1
+                found.closing = found.numbered
+            found.wake = now + self._lease
+            self._sessions.keep(name, found)
+            turns.append(Turn(name, found.closing, closing=True))
         return turns
 
-    def sweep(self) -> None:
-        self._sessions.sweep()
+    def _touch(self, session: str) -> _Session:
+        """The session, made if need be, kept for another while."""
+        found = self._sessions.get(session)
+        if found is None:
+            due = time.monotonic() + self._seconds
+            found = _Session(due, due)
+        self._sessions.keep(session, found)
+        return found
 
-    def _give_up(self, found: _Session, number: int) -> None:
-        if number <= found.finished or number in found.out_of_turn:
-            return
-        found.out_of_turn.add(number)
-        _advance_over(found)
+    def _finish(self, found: _Session, turn: Turn, applied: bool, state: bytes | None) -> None:
+        before = found.finished
+        found.numbered = max(found.numbered, turn.number)
+        if turn.closing:
+            found.closing = turn.number
+        if applied:
+            found.finished, found.skipped, found.state = turn.number, 0, None if turn.closing else state
+            found.given_up = {number for number in found.given_up if number > turn.number}
+        else:
+            found.given_up.add(turn.number)
+        self._pass_given_up(found)
+        if found.closing and found.closing <= found.finished:
+            found.wake = found.due if found.numbered > found.closing else None
+            found.closing = 0
+        if found.finished > before:
+            self._tell(turn.session, found.finished)
 
-    def _close(self, session: str, found: _Session, number: int) -> None:
-        found.state = None
-        if found.numbered == number:
-            found.silent_at = None
-            self._alive.discard(session)
+    def _pass_given_up(self, found: _Session) -> None:
+        while found.finished + 1 in found.given_up:
+            found.finished += 1
+            found.skipped += 1
+            found.given_up.discard(found.finished)
+            if found.finished == found.closing:
+                found.skipped, found.state = 0, None
 
-    def _advance(self, session: str, found: _Session) -> None:
-        for number, waiter in self._waiting.get(session, ()):
-            if found.finished >= number and not waiter.done():
-                waiter.set_result(None)
+    def _tell(self, session: str, finished: int) -> None:
+        for number, future in self._parked.get(session, ()):
+            if number <= finished and not future.done():
+                future.set_result(None)
 
-
-def _apply(found: _Session, turn: Turn, state: bytes | None) -> None:
-    found.state = state
-    found.finished = turn.number
-    found.numbered = max(found.numbered, turn.number)
-    found.skipped = 0
-    found.out_of_turn = {number for number in found.out_of_turn if number > turn.number}
-    _advance_over(found)
-
-
-def _advance_over(found: _Session) -> None:
-    """Numbers given up out of turn are passed once everything before them is finished."""
-    while found.finished + 1 in found.out_of_turn:
-        found.finished += 1
-        found.skipped += 1
-        found.out_of_turn.discard(found.finished)
+    def _leave(self, session: str, parked: tuple[int, asyncio.Future[None]]) -> None:
+        waiting = self._parked[session]
+        waiting.remove(parked)
+        if not waiting:
+            del self._parked[session]
 
 
 class MemoryBlobs:
-    """`shared.ports.BlobStore`."""
+    """`shared.ports.BlobStore` in memory."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limit = settings.blobs_per_stream
-        self._seconds = settings.blob_seconds
-        self._tenants: dict[str, Expiring[bytes]] = {}
+        self._seconds, self._most = settings.blob_seconds, settings.blobs_per_stream
+        self._by_tenant: Expiring[Expiring[bytes]] = Expiring(settings.blob_seconds)
 
     async def put(self, tenant: str, data: bytes) -> str:
-        blobs = self._tenants.setdefault(tenant, Expiring(self._seconds))
-        blobs.sweep()
-        if len(blobs) >= self._limit:
-            raise InputTooLarge(f"a stream keeps at most {self._limit} blobs; delete some first")
+        blobs = self._by_tenant.get(tenant)
+        if blobs is None:
+            blobs = Expiring(self._seconds)
+        if len(blobs) >= self._most:
+            raise InputTooLarge(f"there are {self._most} blobs already, which is the most; delete some")
         blob_id = str(uuid.uuid4())
-        blobs.keep(blob_id, data)
+        blobs.keep(blob_id, bytes(data))
+        self._by_tenant.keep(tenant, blobs)
         return blob_id
 
     async def get(self, tenant: str, blob_id: str) -> bytes | None:
-        blobs = self._tenants.get(tenant)
+        blobs = self._by_tenant.get(tenant)
         data = None if blobs is None else blobs.get(blob_id)
         if blobs is not None and data is not None:
             blobs.keep(blob_id, data)
+            self._by_tenant.keep(tenant, blobs)
         return data
 
     async def exists(self, tenant: str, blob_ids: Sequence[str]) -> list[bool]:
+        """Asking is a use: whoever refers to a blob in a job wants it to be there when the job runs."""
         return [await self.get(tenant, blob_id) is not None for blob_id in blob_ids]
 
     async def delete(self, tenant: str, blob_id: str) -> bool:
-        blobs = self._tenants.get(tenant)
-        return blobs is not None and blobs.drop(blob_id)
-
-    def sweep(self) -> None:
-        for tenant, blobs in list(self._tenants.items()):
-            blobs.sweep()
-            if not len(blobs):
-                del self._tenants[tenant]
+        blobs = self._by_tenant.get(tenant)
+        return blobs is not None and blobs.pop(blob_id) is not None
 
 
 class MemoryIdempotency:
-    """`shared.ports.IdempotencyStore`."""
+    """`shared.ports.IdempotencyStore` in memory."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys: Expiring[tuple[str, str]] = Expiring(settings.idempotency_seconds)
+        self._claims: Expiring[tuple[str, str]] = Expiring(settings.idempotency_seconds)
 
     async def claim(self, tenant: str, key: str, fingerprint: str, job_id: str) -> tuple[str, str]:
-        place = f"{tenant}/{key}"
-        taken = self._keys.get(place)
+        name = f"{len(tenant)}:{tenant}{key}"
+        taken = self._claims.get(name)
         if taken is None:
-            taken = (fingerprint, job_id)
-            self._keys.keep(place, taken)
+            self._claims.keep(name, (fingerprint, job_id))
+            return fingerprint, job_id
         return taken
 
     async def release(self, tenant: str, key: str) -> None:
-        self._keys.drop(f"{tenant}/{key}")
-
-    def sweep(self) -> None:
-        self._keys.sweep()
-
-
-async def _keep_sweeping(sweeps: Sequence[Callable[[], None]]) -> None:
-    """What expired must not stay in memory until somebody asks for it."""
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        for sweep in sweeps:
-            sweep()
-
-
-@asynccontextmanager
-async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[Stores]:
-    """Stores that end with the block. ``shard`` has no meaning inside one process."""
-    results = MemoryResults(settings)
-    sessions, blobs, idempotency = MemorySessions(settings, results), MemoryBlobs(settings), MemoryIdempotency(settings)
-    sweeping = asyncio.create_task(_keep_sweeping((results.sweep, sessions.sweep, blobs.sweep, idempotency.sweep)))
-
-    async def ping() -> None:
-        """Memory is always there."""
-
-    try:
-        yield Stores(results, sessions, blobs, idempotency, ping)
-    finally:
-        sweeping.cancel()
-        results.followers.end()
+        self._claims.pop(f"{len(tenant)}:{tenant}{key}")

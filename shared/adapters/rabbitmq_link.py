@@ -101,11 +101,6 @@ class Link:
                 if usable(channel):
                     await channel.close()
 
-    def abort(self) -> None:
-        """Cut the connection as a dying network would."""
-        if self._connection is not None:
-            self._connection.transport.abort()
-
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:

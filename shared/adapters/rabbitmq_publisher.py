@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterator
 
 from aiormq import Channel, Connection
-from aiormq.abc import ChannelFrame, FrameType
+from aiormq.abc import ChannelFrame
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp import commands
 from pamqp.body import ContentBody
+from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from shared.adapters.rabbitmq_link import Link, answering, closed, open_channel, usable
@@ -20,9 +22,10 @@ from shared.ports import Message
 _PERSISTENT = 2
 #: A broker that takes nothing from the socket (stopped, or cut off without notice) is not sent more than this, in bytes.
 _BACKLOG = 64 << 20
+#: Queues whose frames are remembered; there is one for each service.
+_METHODS = 256
 
 Confirmation = asyncio.Future[object]
-Frame = FrameType | ContentBody
 
 
 class Publisher:
@@ -39,6 +42,7 @@ class Publisher:
         self._channel: Channel | None = None
         self._open = asyncio.Event()
         self._closed = False
+        self._methods: dict[tuple[int, str], bytes] = {}
         self._posted: list[tuple[str, Message, Confirmation]] = []
         self._unconfirmed: dict[Confirmation, tuple[Channel, str]] = {}
 
@@ -81,8 +85,6 @@ class Publisher:
                 raise BrokerAway("The broker was closed")
             self._open.clear()
             await self._open.wait()
-        if self._link.backlog > _BACKLOG:
-            raise BrokerAway
         # Waits while the broker has no memory or disk: it would take the message and not confirm it.
         await self._channel.connection.ready()
 
@@ -101,17 +103,15 @@ class Publisher:
             return
         posted, self._posted = self._posted, []
         wanted = [post for post in posted if not post[2].done()]
-        if channel is None or not usable(channel):
+        if channel is None or not usable(channel) or self._link.backlog > _BACKLOG:
             for _, _, confirmation in wanted:
                 confirmation.set_exception(BrokerAway())
             return
-        frames: list[Frame] = []
-        for routing_key, message, confirmation in wanted:
-            frames += self._number(channel, routing_key, message, confirmation)
-        if frames:
-            channel.write_queue.put_nowait(ChannelFrame.marshall(channel.number, frames))
+        payload = b"".join(part for post in wanted for part in self._number(channel, *post))
+        if payload:
+            channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
 
-    def _number(self, channel: Channel, routing_key: str, message: Message, confirmation: Confirmation) -> list[Frame]:
+    def _number(self, channel: Channel, routing_key: str, message: Message, confirmation: Confirmation) -> Iterator[bytes]:
         """Expect the confirmation of the channel's next message, and return that message's frames."""
         channel.delivery_tag += 1
         tag = channel.delivery_tag
@@ -122,11 +122,19 @@ class Publisher:
         expiration = None if message.expires_in is None else str(max(0, math.ceil(message.expires_in * 1000)))
         properties = commands.Basic.Properties(delivery_mode=_PERSISTENT, message_id=identifier, expiration=expiration)
         body, size = message.body, channel.max_content_size
-        return [
-            commands.Basic.Publish(routing_key=routing_key, mandatory=True),
-            ContentHeader(properties=properties, body_size=len(body)),
-            *(ContentBody(body[start : start + size]) for start in range(0, len(body), size)),
-        ]
+        yield self._method(channel, routing_key)
+        yield marshal(ContentHeader(properties=properties, body_size=len(body)), channel.number)
+        for start in range(0, len(body), size):
+            yield marshal(ContentBody(body[start : start + size]), channel.number)
+
+    def _method(self, channel: Channel, routing_key: str) -> bytes:
+        """The first frame of a publish, which is the same for every message of a queue."""
+        key = (channel.number, routing_key)
+        if key not in self._methods:
+            if len(self._methods) >= _METHODS:
+                self._methods.clear()
+            self._methods[key] = marshal(commands.Basic.Publish(routing_key=routing_key, mandatory=True), channel.number)
+        return self._methods[key]
 
     async def _start(self, connection: Connection) -> asyncio.Future[None]:
         await self._topology.declare_dead_letters(connection)

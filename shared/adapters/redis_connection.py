@@ -68,6 +68,12 @@ def make_pool(url: str, seconds: float) -> ConnectionPool:
     )
 
 
+def new_connection(pool: ConnectionPool) -> AbstractConnection:
+    """A connection, not yet open, that belongs to the caller alone."""
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
 class Commands:
     """One connection, opened when it is needed and again after it was lost."""
 
@@ -79,6 +85,7 @@ class Commands:
         self._connection: AbstractConnection | None = None
         self._waiting: list[_Command] = []
         self._task: asyncio.Task[None] | None = None
+        self._misplaced = False
         self._closed = False
 
     @property
@@ -117,21 +124,25 @@ class Commands:
         batch: list[_Command] = []
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                batch = [command for command in batch if not command.future.done()]
+                taken, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                batch = [command for command in taken if not command.future.done()]
                 if batch:
-                    async with asyncio.timeout(self._seconds):
-                        await self._exchange(batch)
-        except AWAY as error:
-            log.warning("store.exchange_failed", error=type(error).__name__, commands=len(batch), waiting=len(self._waiting))
-            self._fail(batch, f"the store does not answer ({type(error).__name__})")
-            await self._drop()
-        except BaseException:
+                    await self._attempt(batch)
+        except BaseException:  # closed, or a fault of this code: no reply may be left on the connection
             self._fail(batch, "the store was closed")
             await self._drop()
             raise
         finally:
             self._task = None
+
+    async def _attempt(self, batch: Sequence[_Command]) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._exchange(batch)
+        except AWAY as error:
+            log.warning("store.exchange_failed", error=type(error).__name__, commands=len(batch), waiting=len(self._waiting))
+            self._fail(batch, f"the store does not answer ({type(error).__name__})")
+            await self._drop()
 
     def _fail(self, batch: Sequence[_Command], reason: str) -> None:
         """End what was sent and what waits behind it: it has waited for the same silence."""
@@ -162,20 +173,20 @@ class Commands:
                 unknown.append(command)
             except ResponseError as error:
                 _settle(command, _refusal(error))
-                if isinstance(error, _ELSEWHERE):
-                    connection.mark_for_reconnect()
+                self._misplaced = self._misplaced or isinstance(error, _ELSEWHERE)
         return unknown
 
     async def _connected(self) -> AbstractConnection:
         """The connection, unless the server closed it while nothing was said, or has become the wrong one."""
         connection = self._connection
         if connection is not None:
-            if connection.is_connected and not connection.should_reconnect() and not await connection.can_read():
+            if connection.is_connected and not self._misplaced and not await connection.can_read():
                 return connection
             await self._drop()
-        self._connection = self._pool.make_connection()
-        await self._connection.connect()
-        return self._connection
+        self._misplaced = False
+        connection = self._connection = new_connection(self._pool)
+        await connection.connect()  # type: ignore[no-untyped-call]
+        return connection
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
-from shared.adapters.redis_connection import AWAY
+from shared.adapters.redis_connection import AWAY, new_connection
 from shared.errors import StoreAway
 from shared.log import get_logger
 
@@ -51,11 +51,14 @@ class Feed:
         self._unsent: list[Channel] = []
         self._unconfirmed: deque[Channel] = deque()
         self._heard = True
-        self._catching_up = False
+        self._catching_up = True
+        self._limit: asyncio.Timeout | None = None
+        self._away = False
+        self._closed = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def on_resume(self, callback: Callable[[], None]) -> None:
-        """Call back after each reconnection, once all channels are subscribed: messages may have been lost."""
+        """Call back after each connection, once all channels are subscribed: messages before that are lost."""
         self._resumed.append(callback)
 
     def acquire(self, name: str, receive: Callable[[bytes], None]) -> Channel:
@@ -72,10 +75,16 @@ class Feed:
         """One user less; a channel without users is unsubscribed later, since the next user often comes soon."""
         channel.users -= 1
 
+    def require(self) -> None:
+        """Raise `StoreAway` when the server is known to be away."""
+        if self._away or self._closed:
+            raise StoreAway("the store does not take subscriptions")
+
     async def confirmed(self, channel: Channel) -> None:
-        """Return once messages of the channel arrive. Raises `StoreAway`."""
+        """Return once messages of the channel arrive. Raises `StoreAway`, at once when the server is known to be away."""
         if channel.live.done():
             return
+        self.require()
         try:
             async with asyncio.timeout(self._seconds):
                 while not channel.live.done():
@@ -84,6 +93,7 @@ class Feed:
             raise StoreAway("the store does not confirm a subscription") from None
 
     async def close(self) -> None:
+        self._closed = True
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -91,6 +101,8 @@ class Feed:
 
     def _start(self) -> None:
         """The first subscription opens the connection; a process that follows nothing has none."""
+        if self._closed:
+            return
         if not self._tasks:
             self._spawn("reader", self._keep_connected())
             self._spawn("watch", self._watch())
@@ -107,8 +119,10 @@ class Feed:
                 async with asyncio.timeout(self._seconds):
                     connection = await self._connect()
                 pause = _FIRST_PAUSE
-                await self._read(connection)
+                async with asyncio.timeout(None) as self._limit:
+                    await self._read(connection)
             except AWAY as error:
+                self._away = self._connection is None  # lost a moment ago it may be back at once
                 log.warning("store.feed_lost", error=type(error).__name__, channels=len(self._channels))
             finally:
                 await self._forget_connection()
@@ -116,14 +130,13 @@ class Feed:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _connect(self) -> AbstractConnection:
-        connection = self._pool.make_connection()
+        connection = new_connection(self._pool)
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection
-        self._heard = True
+        self._connection, self._heard, self._away = connection, True, False
         self._unsent = []
         self._unconfirmed = deque(self._channels.values())
         if self._unconfirmed:
@@ -184,9 +197,9 @@ class Feed:
             await asyncio.sleep(self._seconds)
             if self._connection is None:
                 continue
-            if not self._heard:
+            if not self._heard and self._limit is not None:
                 log.warning("store.feed_silent")
-                await self._connection.disconnect(nowait=True)  # wakes the reader
+                self._limit.reschedule(asyncio.get_running_loop().time())
                 continue
             self._heard = False
             await self._say("PING")

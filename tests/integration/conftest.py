@@ -12,7 +12,7 @@ import pytest_asyncio
 from accounts.model import DEMO_SECRET
 from tests.integration.processes import Process, System, running_system
 
-DEMO = {"Authorization": aiohttp.encode_basic_auth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)}
+DEMO = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)
 #: Short enough to be waited for in a test.
 QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "LOG_LEVEL": "debug"}
 FORMS = ("embedded", "distributed")
@@ -21,7 +21,7 @@ FORMS = ("embedded", "distributed")
 async def start_system(form: str, system: System) -> Process:
     """The gateway of a running system in one of its `FORMS`, ready."""
     if form == "embedded":
-        system.auth = DEMO
+        system.credentials = DEMO
         process = system.start("up")
         await process.ready()
         return process

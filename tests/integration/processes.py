@@ -85,7 +85,7 @@ class System:
     environment: dict[str, str]
     folder: Path
     processes: list[Process] = field(default_factory=list)
-    auth: dict[str, str] = field(default_factory=dict)
+    credentials: tuple[str, str] = ("", "")
 
     def start(self, *arguments: str, port_option: str = "--port", **extra: str) -> Process:
         port = free_port()
@@ -120,16 +120,16 @@ class System:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def provision(self) -> dict[str, str]:
-        """An account with a stream; the header with the stream's credentials."""
+    def provision(self) -> None:
+        """An account with a stream, whose credentials the clients get."""
         self.run("migrate")
         self.run("account", "create", "test@example.com", "--password-stdin", text="correct horse battery staple\n")
         stream = json.loads(self.run("account", "add-stream", "test@example.com", "door", "--json"))
-        self.auth = {"Authorization": aiohttp.encode_basic_auth(stream["client_id"], stream["access_token"])}
-        return self.auth
+        self.credentials = (stream["client_id"], stream["access_token"])
 
     def client(self, gateway: Process) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(base_url=gateway.url, headers=self.auth, connector=aiohttp.TCPConnector(limit=0))
+        headers = {"Authorization": aiohttp.encode_basic_auth(*self.credentials)}
+        return aiohttp.ClientSession(base_url=gateway.url, headers=headers, connector=aiohttp.TCPConnector(limit=0))
 
 
 @contextmanager

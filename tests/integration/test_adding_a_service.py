@@ -23,7 +23,7 @@ async def test_a_file_dropped_into_a_folder_is_a_service(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "brightness.py").write_text(code_of_the_guide()[0])
     with running_system(tmp_path, {"EXTRA_SERVICES": str(folder)}) as system:
-        system.auth = DEMO
+        system.credentials = DEMO
         process = system.start("up", "brightness")
         await process.ready()
         async with system.client(process) as client:

@@ -85,6 +85,7 @@ class Tree:
         members = self._members()
         self.signal(signal.SIGKILL)
         _wait_for_end(members)
+        self._process.wait(STOP_LIMIT_S)  # a server of many threads is a zombie for a moment before it can be waited for
         self._guard.kill()
         self._guard.wait()
         if self._guard.stdin is not None:

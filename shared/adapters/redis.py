@@ -1,0 +1,44 @@
+"""Results, sessions, blobs and idempotency keys in one Redis server (7.0 or newer).
+
+A process holds one connection for commands, one for what Redis pushes (once it follows something) and a few for blobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from shared.adapters.redis_blobs import RedisBlobs, RedisIdempotency
+from shared.adapters.redis_connection import Commands, Lanes, make_pool
+from shared.adapters.redis_feed import Feed
+from shared.adapters.redis_results import RedisResults, ResultKeys
+from shared.adapters.redis_sessions import RedisSessions
+from shared.ports import Stores
+from shared.settings import Settings
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[Stores]:
+    """The stores behind ``settings.store``. Nothing is asked of the server yet: ``ping`` says whether it answers.
+
+    ``shard``: whose events this process waits for, None for a worker.
+    """
+    pool = make_pool(settings.store, settings.store_seconds)
+    async with AsyncExitStack() as open_things:
+        commands = Commands(pool, settings.store_seconds)
+        open_things.push_async_callback(commands.close)
+        lanes = Lanes(pool, settings.store_seconds)
+        open_things.push_async_callback(lanes.close)
+        feed = Feed(pool, settings.store_seconds)
+        open_things.push_async_callback(feed.close)
+        keys = ResultKeys(settings.namespace, settings.result_seconds)
+        results = RedisResults(commands, feed, keys, shard)
+        open_things.push_async_callback(results.close)
+        sessions = RedisSessions(commands, feed, keys, settings)
+        open_things.push_async_callback(sessions.close)
+
+        async def ping() -> None:
+            await commands.send("PING")
+            await results.check()
+
+        yield Stores(results, sessions, RedisBlobs(commands, lanes, settings), RedisIdempotency(commands, settings), ping)
