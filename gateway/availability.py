@@ -14,6 +14,8 @@ from workers.catalog import Catalog, ServiceType
 
 log = get_logger(__name__)
 _ASK_EVERY = 2.0
+#: Requests for a service that cannot be had make us ask at most this often, in seconds.
+_ASK_AGAIN = 0.25
 
 
 class Availability:
@@ -31,6 +33,8 @@ class Availability:
         self._seen: dict[str, float] = {}
         self._ready: dict[str, int] = {}
         self._broker_fault: PerceptionError | None = None
+        self._asking = asyncio.Lock()
+        self._asked = float("-inf")
 
     def fault(self, service: ServiceType) -> PerceptionError | None:
         """None when the service can be had."""
@@ -42,6 +46,17 @@ class Availability:
         if seen is None or time.monotonic() - seen > self._grace + 2 * _ASK_EVERY:
             return NoWorker(f"no worker serves {service.name}; start one with: sensorium worker {service.name}")
         return None
+
+    async def require(self, service: ServiceType) -> None:
+        """Raise the reason why the service cannot be had. A worker that came a moment ago is looked for before that."""
+        if self.fault(service) is None:
+            return
+        async with self._asking:
+            if time.monotonic() - self._asked > _ASK_AGAIN:
+                await self.ask()
+        fault = self.fault(service)
+        if fault is not None:
+            raise fault
 
     def waiting(self, service: ServiceType) -> int:
         """Jobs that waited in the service's queue when the broker was last asked."""
@@ -64,6 +79,7 @@ class Availability:
             # nobody can be blamed for not being seen while the broker was away
             now = time.monotonic()
             self._seen = dict.fromkeys(self._seen, now)
+        self._asked = time.monotonic()
 
     async def keep_asking(self) -> None:
         while True:

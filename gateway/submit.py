@@ -108,9 +108,10 @@ class Submitter:
     async def submit(self, request: Request, envelope: Envelope, *, synchronous: bool) -> AsyncIterator[Submitted]:
         """Make the request a job and follow it while the block lasts. Raises a `PerceptionError` when it is not accepted."""
         service = request.service
-        fault = self._availability.fault(service)
-        if fault is not None:
-            raise _refused(service, fault)
+        try:
+            await self._availability.require(service)
+        except PerceptionError as error:
+            raise _refused(service, error) from None
         owner = owner_of(request.tenant.id, service.name, service.version)
         job_id = self._ids.make(owner, synchronous=synchronous)
         taken = await self._claim(request, job_id)

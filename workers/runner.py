@@ -184,7 +184,7 @@ class Runner:
             await self._to_the_end_of_the_queue(work)
         except StoreAway:
             await asyncio.sleep(self._policy.retry_pause)
-            await self._give_back([work])
+            work.delivery.reject(requeue=True)
 
     async def _to_the_end_of_the_queue(self, work: Work) -> None:
         """A message given back comes back first; what this frame waits for may be behind it, so it is sent again instead."""
@@ -193,7 +193,7 @@ class Runner:
         try:
             await self._broker.publish(message)
         except Unavailable:
-            await self._give_back([work])
+            work.delivery.reject(requeue=True)
         else:
             work.delivery.ack()
 
@@ -209,13 +209,7 @@ class Runner:
                 return False
         if not await self._fetch_blobs(work) or not await self._turn_came(work):
             return False
-        if work.delivery.redelivered:
-            work.attempt = 1 + await self._stores.results.count_attempt(job.id)
-            work.alone = True
-            if work.attempt > self._policy.attempts:
-                log.error("job.gave_up", service=self.name, job=job.id, attempts=work.attempt - 1)
-                work.delivery.reject(requeue=False)
-                return False
+        work.alone = work.delivery.redelivered
         return True
 
     async def _fetch_blobs(self, work: Work) -> bool:
@@ -251,6 +245,10 @@ class Runner:
             self._spawn(self._run(self._pending.take(self._policy.batch)))
 
     async def _run(self, batch: list[Work]) -> None:
+        if batch[0].alone and not await self._may_try(batch[0]):
+            self._free += 1
+            self._dispatch()
+            return
         loop = asyncio.get_running_loop()
         stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
         announcement = loop.call_later(self._policy.announce_after, self._announce, batch)
@@ -266,6 +264,20 @@ class Runner:
         for work in await self._settler.settle(batch, outcomes):
             self._spawn(self._admit(work))
 
+    async def _may_try(self, work: Work) -> bool:
+        """Count the attempt just before computing: who only waited beside a job that killed the worker has not tried."""
+        try:
+            work.attempt = 1 + await self._stores.results.count_attempt(work.job.id)
+        except StoreAway:
+            await asyncio.sleep(self._policy.retry_pause)
+            work.delivery.reject(requeue=True)
+            return False
+        if work.attempt > self._policy.attempts:
+            log.error("job.gave_up", service=self.name, job=work.job.id, attempts=work.attempt - 1)
+            work.delivery.reject(requeue=False)
+            return False
+        return True
+
     def _announce(self, batch: list[Work]) -> None:
         self._spawn(self._append_started(batch))
 
@@ -277,7 +289,7 @@ class Runner:
             log.warning("store.away", service=self.name, works=len(batch))
 
     async def _give_back(self, works: list[Work]) -> None:
-        """To the queue, without counting as an attempt: nobody computed."""
+        """Back to the queue, without counting as an attempt: nobody computed."""
         for work in works:
             try:
                 await self._stores.results.count_attempt(work.job.id, -1)

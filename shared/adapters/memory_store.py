@@ -178,7 +178,7 @@ class MemorySessions:
 
     async def advanced(self, session: str, number: int) -> None:
         found = self._sessions.get(session)
-        if found is not None and found.finished >= number:
+        if number <= (0 if found is None else found.finished):
             return
         parked = (number, asyncio.get_running_loop().create_future())
         self._parked.setdefault(session, []).append(parked)
@@ -196,8 +196,8 @@ class MemorySessions:
             if not found.closing:
                 found.numbered += 1
                 found.closing = found.numbered
+                self._sessions.keep(name, found)
             found.wake = now + self._lease
-            self._sessions.keep(name, found)
             turns.append(Turn(name, found.closing, closing=True))
         return turns
 

@@ -100,9 +100,9 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT'
     if not closing then
       closing = redis.call('HINCRBY', session, 'numbered', 1)
       redis.call('HSET', session, 'closing', closing)
+      redis.call('PEXPIRE', session, ARGV[3])
     end
     redis.call('ZADD', KEYS[1], time + ARGV[2], name)
-    redis.call('PEXPIRE', session, ARGV[3])
     found[#found + 1] = name
     found[#found + 1] = tonumber(closing)
   end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.contract.stores import OpenPair, Pair, open_pair, pair, until
 
 __all__ = ["open_pair", "pair"]
 
-UNKNOWN = "0" * 32
+UNKNOWN = str(uuid.UUID(int=0))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\xff\r\n" * 10, bytes(range(256)) * 20_000])
