@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -20,14 +19,10 @@ from workers.host import Host
 from workers.runtime import open_models
 
 log = get_logger(__name__)
-#: Model threads give the interpreter back to the event loop after at most this long, in seconds; the default of 5 ms
-#: would be added to each answer, once a thread.
-_SWITCH_INTERVAL = 0.0005
 
 
 async def serve(settings: Settings, names: Sequence[str]) -> int:
     """Serve the services called ``names`` until SIGTERM or SIGINT."""
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     stopping = stop_on_signals()
     settings = with_secret(settings)
     await migrate(settings.database_url)

@@ -19,9 +19,12 @@ from gateway.state import GATE, Gate
 from gateway.submit import Submitter
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
+from shared.log import get_logger
 from shared.ports import Broker, Stores
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from workers.catalog import Catalog
+
+log = get_logger(__name__)
 
 
 def build_app(gate: Gate, pings: health.Pings) -> web.Application:
@@ -47,6 +50,7 @@ async def open_gate(
     """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
     availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
     submitter = Submitter(settings, broker, stores, availability, ids)
+    proxies = _proxies(settings)
     async with AsyncExitStack() as stack:
         letters = DeadLetterKeeper(broker, stores, settings.retry_pause_seconds)
         stack.push_async_callback(letters.stop)
@@ -55,15 +59,30 @@ async def open_gate(
         # a broker that is away holds `letters.start` up, and must not hold the gateway up
         for keeper in (letters.start(), availability.keep_asking(), sessions.keep_closing()):
             task = asyncio.create_task(keeper)
+            task.add_done_callback(_tell_failure)
             stack.callback(task.cancel)
         yield Gate(
             settings=settings,
             catalog=catalog,
             broker=broker,
             stores=stores,
-            authenticate=Authenticator(credentials, proxies=TrustedProxies(settings.trusted_proxies)),
+            authenticate=Authenticator(credentials, proxies=proxies),
             availability=availability,
             submitter=submitter,
             ids=ids,
             limits=RequestLimits.from_settings(settings),
+            proxies=proxies,
         )
+
+
+def _proxies(settings: Settings) -> TrustedProxies:
+    try:
+        return TrustedProxies(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"SENSORIUM_TRUSTED_PROXIES: {error}") from None
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """A keeper never ends by itself; one that does is a fault of the house that must be seen."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("keeper.failed", exc_info=task.exception())

@@ -139,6 +139,11 @@ class TrustedProxies:
                 return address
         return address
 
+    def scheme_of(self, request: web.BaseRequest) -> str:
+        """``http`` or ``https``: what the client spoke, as a trusted proxy says it."""
+        said = request.headers.get(hdrs.X_FORWARDED_PROTO, "")
+        return said if said in ("http", "https") and peer_address(request.transport) in self else request.scheme
+
 
 def peer_address(transport: asyncio.BaseTransport | None) -> str:
     """The address at the other end of a connection; empty for a local socket or a lost connection."""

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.auth import Authenticator
 from gateway.availability import Availability
-from gateway.limits import RequestLimits
+from gateway.limits import RequestLimits, TrustedProxies
 from gateway.submit import Submitter
 from shared.errors import NotFound
 from shared.job_ids import JobIds
@@ -30,6 +30,7 @@ class Gate:
     submitter: Submitter
     ids: JobIds
     limits: RequestLimits
+    proxies: TrustedProxies
 
 
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
@@ -37,8 +38,9 @@ GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 
 def base_url(request: web.Request) -> str:
     """Absolute URLs in answers start with this, without a slash at the end."""
-    public = request.app[GATE].settings.public_url
-    return public.rstrip("/") if public else f"{request.scheme}://{request.host}"
+    gate = request.app[GATE]
+    public = gate.settings.public_url
+    return public.rstrip("/") if public else f"{gate.proxies.scheme_of(request)}://{request.host}"
 
 
 def service_of(request: web.Request) -> ServiceType:

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import PerceptionError
 from shared.jobs import Job
 from shared.ports import Delivery, Snapshot
-from workers.contract import Item, Service
+from workers.contract import Item, SampleSource, Service
 
 #: What a batch costs beside its computation, in seconds: a thread is woken, results are stored, deliveries acknowledged.
 _BATCH_COST = 0.0005
@@ -24,7 +24,8 @@ class Work:
     """A delivery on its way through a worker.
 
     ``seen`` is the session as it was when the frame's turn came; ``alone`` is set once somebody may have died of it.
-    ``received`` is seconds since 1970, ``files`` the bytes of the job's blobs by reference.
+    ``received`` is seconds since 1970, ``files`` the bytes of the job's blobs by reference, ``samples`` where those of its
+    albums can be had.
     """
 
     delivery: Delivery
@@ -34,6 +35,7 @@ class Work:
     alone: bool = False
     seen: Snapshot | None = None
     files: dict[str, bytes] = field(default_factory=dict)
+    samples: SampleSource | None = None
 
 
 class Pending:

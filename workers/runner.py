@@ -1,6 +1,6 @@
 """Accept, process, settle: how one service of a worker turns deliveries into results.
 
-The policy, one row a line (`tests/unit/test_runner.py` has the same rows):
+The policy, one row a line (`tests/contract/test_runner.py` has the same rows):
 
 - undecodable                       -> dead letter
 - finished already                  -> ack
@@ -17,6 +17,7 @@ The policy, one row a line (`tests/unit/test_runner.py` has the same rows):
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -32,6 +33,7 @@ from shared.ports import Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
 from workers.batching import Pending, Work
 from workers.compute import Computer
+from workers.samples import SampleReader
 from workers.sessions import TooManyParked, Turns
 from workers.settle import Settler
 
@@ -44,7 +46,7 @@ class Policy:
 
     ``slots``: batches that compute at a time; ``batch``: items of one. A job that waited longer than ``check_after``, or
     was delivered before, is looked up first: it may have been cancelled or done. A batch that computes for longer than
-    ``announce_after`` says so to whoever follows.
+    ``announce_after`` says so to whoever follows. A model thread waits for a sample for at most ``read_seconds``.
     """
 
     slots: int = 1
@@ -59,6 +61,7 @@ class Policy:
     gap_seconds: float = 15.0
     parked: int = 256
     parked_pause: float = 0.1
+    read_seconds: float = 10.0
 
     @classmethod
     def of(cls, settings: Settings, slots: int, batch: int) -> Policy:
@@ -72,6 +75,7 @@ class Policy:
             drain_seconds=settings.drain_seconds,
             retry_pause=settings.retry_pause_seconds,
             gap_seconds=settings.session_gap_seconds,
+            read_seconds=2 * settings.store_seconds,  # a net: the store gives up by itself before
             # some of what is in hand must stay free to reach the frame that the parked ones wait for
             parked=min(settings.session_parked, max(1, prefetch - slots * batch - 1)),
         )
@@ -97,6 +101,7 @@ class Runner:
         )
         self._stateful = service.state_type is not None
         self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
+        self._samples = SampleReader(stores.blobs, policy.read_seconds)
         self._settler = Settler(stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
         self._inbox: list[Delivery] = []
         self._pending = Pending()
@@ -150,7 +155,7 @@ class Runner:
                 continue
             job = work.job
             self._meters.accepted(now - job.created)
-            if delivery.redelivered or now > job.deadline or job.blobs or (self._stateful and job.turn is not None):
+            if delivery.redelivered or now > job.deadline or job.blobs or job.samples or (self._stateful and job.turn is not None):
                 self._spawn(self._admit(work))
             elif now - job.created > self._policy.check_after:
                 waited.append(work)
@@ -209,6 +214,8 @@ class Runner:
                 return False
         if not await self._fetch_blobs(work) or not await self._turn_came(work):
             return False
+        if work.job.samples:
+            work.samples = await self._samples.of(work.job)
         work.alone = work.delivery.redelivered
         return True
 
@@ -241,8 +248,9 @@ class Runner:
             if self._stopping:
                 self._spawn(self._give_back(self._pending.take(len(self._pending))))
                 continue
+            share = math.ceil(len(self._pending) / self._free)  # a full batch in one thread must not leave the others idle
             self._free -= 1
-            self._spawn(self._run(self._pending.take(self._policy.batch)))
+            self._spawn(self._run(self._pending.take(min(self._policy.batch, share))))
 
     async def _run(self, batch: list[Work]) -> None:
         if batch[0].alone and not await self._may_try(batch[0]):
