@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.contract import MediaLimits
+from workers.contract import NO_ADDRESS, MediaLimits, Sample
 
 _BLOB_PATH = re.compile(r"/blobs/([0-9a-f-]{36})")
 
@@ -28,6 +28,7 @@ class RequestFiles:
     limits: MediaLimits = field(default_factory=MediaLimits)
     used: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, reference: str) -> bytes | None:
         if reference in self.attachments:
@@ -35,14 +36,20 @@ class RequestFiles:
             return self.attachments[reference]
         blob_id = blob_id_of(reference, self.base_url)
         if blob_id is None:
-            kind = (
-                "no attachment of that name came with the request"
-                if reference.startswith("attachment://")
-                else "neither an attachment nor a blob of this server; other addresses are never fetched"
-            )
+            kind = "no attachment of that name came with the request" if reference.startswith("attachment://") else NO_ADDRESS
             raise ValueError(kind)
         self.blobs[reference] = blob_id
         return None
+
+    def sample(self, reference: str) -> Sample:
+        """Takes any reference: the answer names the samples that lead nowhere, and the others serve without them."""
+        if reference in self.attachments:
+            self.used[reference] = self.attachments[reference]
+        else:
+            blob_id = blob_id_of(reference, self.base_url)
+            if blob_id is not None:
+                self.samples[reference] = blob_id
+        return Sample(reference=reference)
 
     def parameter_of(self, reference: str, parameters: Mapping[str, Any]) -> str:
         """The name of the parameter that holds the reference."""

@@ -101,7 +101,7 @@ class Submitter:
 
     def __init__(self, settings: Settings, broker: Broker, stores: Stores, availability: Availability, ids: JobIds) -> None:
         self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
-        self._limits = MediaLimits(settings.image_pixels, settings.image_side, settings.sound_seconds)
+        self._limits = MediaLimits.of(settings)
         self._accepted: dict[str, Any] = {}
 
     @asynccontextmanager
@@ -167,6 +167,7 @@ class Submitter:
             parameters=draft.parameters,
             files=inline,
             blobs={**draft.files.blobs, **stored},
+            samples=draft.files.samples,
             turn=turn,
             explain=draft.envelope.explain,
         )
@@ -184,9 +185,11 @@ class Submitter:
     async def _place_files(self, draft: _Draft) -> tuple[dict[str, bytes], dict[str, str]]:
         """Small files travel inside the message; large ones beside it, as blobs that end with the job."""
         inline, stored = {}, {}
+        room = self._settings.inline_bytes
         for reference, data in draft.files.used.items():
-            if len(data) <= self._settings.inline_bytes:
+            if len(data) <= room:
                 inline[reference] = data
+                room -= len(data)
             else:
                 stored[reference] = job_files_of(await self._stores.blobs.put(job_files_of(draft.request.tenant.id), data))
         return inline, stored

@@ -78,8 +78,11 @@ _KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (Started, Chunk, D
 def decode_event(data: bytes | str) -> Event:
     """The event that `Event.encode` wrote. Raises `ValueError` for anything else."""
     fields = orjson.loads(data)
-    if not isinstance(fields, dict) or fields.get("type") not in _KINDS:
-        raise ValueError("not an event")
-    kind = _KINDS[fields.pop("type")]
-    known = {"at", *kind.__slots__}
-    return kind(**{name: value for name, value in fields.items() if name in known})
+    try:
+        kind = _KINDS.get(fields.pop("type"))
+        if kind is None:
+            raise ValueError("not an event that is known here")
+        known = {"at", *kind.__slots__}
+        return kind(**{name: value for name, value in fields.items() if name in known})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("not a whole event") from error

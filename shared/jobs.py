@@ -14,6 +14,7 @@ import orjson
 
 _MAGIC = b"SJ1\n"
 _LENGTH_BYTES = 4
+_NUMBER = (int, float)
 
 
 class UndecodableJob(ValueError):
@@ -38,7 +39,8 @@ class Job:
     """One request as a worker sees it.
 
     ``parameters`` is the validated JSON of the request, in which files are references (``attachment://…`` or a blob's
-    address); ``files`` holds the bytes of each inline one by reference, ``blobs`` the identifier of each stored one.
+    address); ``files`` holds the bytes of each inline one by reference, ``blobs`` the identifier of each stored one, and
+    ``samples`` that of each blob which is fetched only when the service asks for it, and which need not be there.
     ``created`` and ``deadline`` are seconds since 1970 on the server's clock.
     """
 
@@ -51,6 +53,7 @@ class Job:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     blobs: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
     turn: Turn | None = None
     explain: bool = False
     trace: str | None = None
@@ -69,6 +72,8 @@ class Job:
             header["files"] = [[reference, len(data)] for reference, data in self.files.items()]
         if self.blobs:
             header["blobs"] = self.blobs
+        if self.samples:
+            header["samples"] = self.samples
         if self.turn is not None:
             header["turn"] = [self.turn.session, self.turn.number, self.turn.closing]
         if self.explain:
@@ -88,7 +93,7 @@ def decode_job(body: bytes) -> Job:
     try:
         header = orjson.loads(body[start:end])
         turn = header.get("turn")
-        return Job(
+        job = Job(
             id=header["id"],
             service=header["service"],
             version=header["version"],
@@ -98,12 +103,36 @@ def decode_job(body: bytes) -> Job:
             parameters=header["parameters"],
             files=_split_files(body, end, header.get("files", ())),
             blobs=header.get("blobs", {}),
+            samples=header.get("samples", {}),
             turn=Turn(turn[0], turn[1], turn[2]) if turn else None,
             explain=header.get("explain", False),
             trace=header.get("trace"),
         )
+        _check_types(job)
+    except UndecodableJob:
+        raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise UndecodableJob(f"the header of the job is not readable: {type(error).__name__}") from error
+    return job
+
+
+def _check_types(job: Job) -> None:
+    """Whoever calculates with a job trusts its types, and JSON has any. Raises `TypeError`."""
+    if not (
+        type(job.id) is type(job.service) is type(job.tenant) is str
+        and type(job.version) is int
+        and type(job.created) in _NUMBER
+        and type(job.deadline) in _NUMBER
+        and type(job.parameters) is type(job.blobs) is dict
+        and type(job.explain) is bool
+        and (job.trace is None or type(job.trace) is str)
+    ):
+        raise TypeError("a value of another type")
+    if job.blobs and not all(type(blob) is str for blob in job.blobs.values()):
+        raise TypeError("a blob that is no identifier")
+    turn = job.turn
+    if turn is not None and not (type(turn.session) is str and type(turn.number) is int and type(turn.closing) is bool):
+        raise TypeError("a turn that is none")
 
 
 def _split_files(body: bytes, start: int, sizes: list[tuple[str, int]]) -> dict[str, bytes]:
@@ -113,6 +142,8 @@ def _split_files(body: bytes, start: int, sizes: list[tuple[str, int]]) -> dict[
         if len(files[reference]) != size:
             raise UndecodableJob("the job was cut short")
         start += size
+    if start != len(body):
+        raise UndecodableJob("there is more than the job")
     return files
 
 

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.errors import InputTooLarge
 from shared.events import Event
 from shared.jobs import Turn
 
@@ -23,6 +24,12 @@ class Message:
     body: bytes
     id: str
     expires_in: float | None = None
+
+
+def refuse_too_large(message: Message, most: int) -> None:
+    """Raise `InputTooLarge` for a message of more than ``most`` bytes."""
+    if len(message.body) > most:
+        raise InputTooLarge(f"the job makes a message of {len(message.body)} bytes; the most is {most}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Broker(Protocol):
     """At-least-once queues, one a service, and `DEAD_LETTERS` for what could not be done."""
 
     async def publish(self, message: Message) -> None:
-        """Return once the message is safe. Raises `QueueFull`, `NoWorker` (no such queue) or `BrokerAway`."""
+        """Return once the message is safe. Raises `QueueFull`, `NoWorker` (no such queue), `InputTooLarge` or `BrokerAway`."""
 
     async def consume(self, queue: str, prefetch: int, handle: Callable[[Delivery], None]) -> Consumer:
         """Declare the queue and call ``handle`` in the event loop for each message, at most ``prefetch`` unsettled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     image_side: int = Field(8192, gt=0, description="Longest side of an image, in pixels")
     sound_seconds: float = Field(60, gt=0, description="Longest sound")
     text_characters: int = Field(5000, gt=0, description="Longest text")
+    speech_seconds: float = Field(600, gt=0, description="Longest speech that is made of a text")
     blobs_per_stream: int = Field(1000, gt=0, description="Most blobs of one stream")
     blob_seconds: float = Field(7 * 86400, gt=0, description="A blob is kept for this time after its last use")
 
@@ -76,7 +78,9 @@ class Settings(BaseSettings):
     result_seconds: float = Field(3600, gt=0, description="Results are kept for this time")
     deadline_seconds: float = Field(300, gt=0, description="A job that is not done within this time fails")
     idempotency_seconds: float = Field(86400, gt=0, description="An Idempotency-Key is remembered for this time")
-    inline_bytes: int = Field(1_000_000, ge=0, description="Larger files travel as blobs beside the message instead of inside it")
+    inline_bytes: int = Field(
+        1_000_000, ge=0, description="So much of a request's files travels inside its message; the others as blobs beside it"
+    )
     attempts: int = Field(3, gt=0, description="A job whose worker died this many times goes to the dead letters")
     retry_pause_seconds: float = Field(1, ge=0, description="Pause before a job that failed for a passing reason goes back to its queue")
     retry_after_seconds: int = Field(2, gt=0, description="Retry-After of answers that cannot estimate it")
@@ -87,10 +91,15 @@ class Settings(BaseSettings):
     session_parked: int = Field(
         256, gt=0, description="Most frames that one worker holds while their predecessors are at work; more go back to the queue"
     )
-    closing_lease_seconds: float = Field(30, gt=0, description="The closing of a silent session that is not done within this time is sent again")
+    closing_lease_seconds: float = Field(
+        30, gt=0, description="The closing of a silent session that is not done within this time is sent again"
+    )
 
     # The broker
     queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")
+    message_bytes: int = Field(
+        16 * 2**20, gt=0, description="Largest message; RabbitMQ 4 takes no larger one unless its max_message_size says so"
+    )
     publish_seconds: float = Field(2, gt=0, description="A publish that the broker does not confirm within this time is refused with 503")
     heartbeat_seconds: int = Field(10, gt=0, le=10, description="Heartbeat of the connections to the broker")
     store_seconds: float = Field(5, gt=0, description="A command that the store does not answer within this time fails")
@@ -151,7 +160,8 @@ def example() -> str:
 
 
 def _masked(value: str) -> str:
-    """A password inside a URL is not for the screen."""
+    """A password inside a URL, before its host or among its parameters, is not for the screen."""
+    value = re.sub(r"([?&]password=)[^&]*", r"\1**********", value, flags=re.IGNORECASE)
     scheme, separator, rest = value.partition("://")
     if separator and "@" in rest:
         login, _, place = rest.rpartition("@")

@@ -81,7 +81,7 @@ class Computer:
         return {index: self.run([works[index]])[0] for index in items}
 
     def _item(self, work: Work) -> Item[Any]:
-        files = Files({**work.job.files, **work.files}, self.limits)
+        files = Files({**work.job.files, **work.files}, self.limits, work.samples)
         try:
             parameters = self.service.input_type.model_validate(work.job.parameters, context=files.context())
         except ValidationError as error:

@@ -7,9 +7,10 @@ limits, state keeping and logging belong to the runner.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
@@ -18,8 +19,11 @@ from pydantic_core import CoreSchema, core_schema
 from shared.errors import InvalidParameter, PerceptionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
+    from shared.settings import Settings
     from workers.lib.audio import Waveform
 
 
@@ -40,11 +44,21 @@ class Output(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What is refused before it is decoded: pixels, pixels a side, seconds."""
+    """What is refused before it is decoded: pixels, pixels a side, seconds, characters; and how long speech may get."""
 
     image_pixels: int = 25_000_000
     image_side: int = 8192
     sound_seconds: float = 60.0
+    text_characters: int = 5000
+    speech_seconds: float = 600.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The settings of the same names."""
+        return cls(**{limit.name: getattr(settings, limit.name) for limit in fields(cls)})
+
+
+_LIMITS = MediaLimits()
 
 
 class FileSource(Protocol):
@@ -55,6 +69,9 @@ class FileSource(Protocol):
     def resolve(self, reference: str) -> bytes | None:
         """The bytes; None when they are known to exist but are not at hand. Raises `ValueError` when there are none."""
 
+    def sample(self, reference: str) -> Sample:
+        """Never raises: a sample that there is not says so itself."""
+
 
 class File:
     """A file of a job. In JSON it is a reference: ``attachment://NAME`` or the address of a blob."""
@@ -64,7 +81,7 @@ class File:
     def __init__(self, data: bytes, reference: str = "", limits: MediaLimits | None = None) -> None:
         self.data = data
         self.reference = reference
-        self.limits = limits or MediaLimits()
+        self.limits = limits or _LIMITS
 
     def decode(self) -> None:
         """Decode the bytes now. Raises `UnreadableInput` or `InputTooLarge`; the runner calls it before `process`."""
@@ -78,7 +95,11 @@ class File:
         source: FileSource | None = (info.context or {}).get("files") if isinstance(info.context, dict) else None
         if source is None:
             raise ValueError("no files came with this input")
-        return cls(source.resolve(value) or b"", value, source.limits)
+        return cls._found(source, value)
+
+    @classmethod
+    def _found(cls, source: FileSource, reference: str) -> File:
+        return cls(source.resolve(reference) or b"", reference, source.limits)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -133,6 +154,59 @@ class Sound(File):
         return decode_wav(self.data, max_seconds=self.limits.sound_seconds)
 
 
+class Sample(File):
+    """A picture of an album: thousands may be named with every frame, so its bytes are fetched only when `read` asks for them.
+
+    One that leads nowhere does not make the input invalid: ``fault`` says why, for the answer to name it. ``key`` stands for
+    the bytes: equal keys have equal bytes for ever, so that what was computed of them can be kept by it. ``data`` is empty
+    but for an attachment.
+    """
+
+    media_types = Image.media_types
+
+    key: str = ""
+    fault: str | None = "there is nothing in it"
+    _fetch: Callable[[str], bytes | None] | None = None
+
+    def __init__(self, data: bytes = b"", reference: str = "", limits: MediaLimits | None = None) -> None:
+        super().__init__(data, reference, limits)
+        if data:
+            self.key, self.fault = blake2b(data, digest_size=16).hexdigest(), None
+
+    @classmethod
+    def of_blob(cls, reference: str, limits: MediaLimits, key: str, fetch: Callable[[str], bytes | None]) -> Sample:
+        """One whose bytes ``fetch`` brings by its key; None once they are gone."""
+        sample = cls(reference=reference, limits=limits)
+        sample.key, sample.fault, sample._fetch = key, None, fetch
+        return sample
+
+    @classmethod
+    def faulty(cls, reference: str, fault: str, key: str = "") -> Sample:
+        sample = cls(reference=reference)
+        sample.key, sample.fault = key, fault
+        return sample
+
+    def read(self) -> bytes | None:
+        """The bytes; None when there are none. Blocks, for model threads only. Raises `StoreAway`."""
+        return self.data or None if self._fetch is None else self._fetch(self.key)
+
+    @classmethod
+    def _found(cls, source: FileSource, reference: str) -> File:
+        return source.sample(reference)
+
+
+#: What is wrong with a sample that is no attachment of its request and no blob.
+NO_ADDRESS = "neither an attachment nor a blob of this server; other addresses are never fetched"
+NO_BLOB = "there is no such blob"
+
+
+class SampleSource(Protocol):
+    """The blobs among a job's samples."""
+
+    def sample(self, reference: str, limits: MediaLimits) -> Sample:
+        """The sample, or one with a fault."""
+
+
 In = TypeVar("In", bound=Input)
 Out = TypeVar("Out", bound=Output)
 
@@ -170,6 +244,9 @@ class Models(Protocol):
 
     def open(self, name: str) -> Network:
         """Raises `ModelMissing` or `ModelCorrupt`, naming the command that mends it."""
+
+    def path(self, name: str) -> Path:
+        """The verified file of data that goes with a model (names of classes, settings of a voice). Raises like `open`."""
 
 
 class Service(ABC, Generic[In, Out]):
@@ -216,12 +293,19 @@ class Files:
 
     data: dict[str, bytes]
     limits: MediaLimits = field(default_factory=MediaLimits)
+    samples: SampleSource | None = None
 
     def resolve(self, reference: str) -> bytes:
         try:
             return self.data[reference]
         except KeyError:
             raise ValueError("no such attachment") from None
+
+    def sample(self, reference: str) -> Sample:
+        data = self.data.get(reference)
+        if data is not None:
+            return Sample(data, reference, self.limits)
+        return Sample.faulty(reference, NO_ADDRESS) if self.samples is None else self.samples.sample(reference, self.limits)
 
     def context(self) -> dict[str, Self]:
         return {"files": self}

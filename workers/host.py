@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -29,6 +31,9 @@ log = get_logger(__name__)
 #: The broker is asked at most this often whether it still delivers to us, in seconds.
 _VERIFY_EVERY = 5.0
 _VERIFIED_FOR = 1.0
+#: Model threads give the interpreter back to the event loop after at most this long, in seconds; the default of 5 ms
+#: would be added to each answer, once a thread.
+_SWITCH_INTERVAL = 0.0005
 
 
 class _Recording:
@@ -43,6 +48,9 @@ class _Recording:
         self.opened.append(network)
         return network
 
+    def path(self, name: str) -> Path:
+        return self._models.path(name)
+
 
 def load(kind: ServiceType, models: Models, settings: Settings) -> tuple[Computer, int]:
     """A service ready to compute, and the batch size that pays here. Runs its example; takes seconds.
@@ -54,7 +62,7 @@ def load(kind: ServiceType, models: Models, settings: Settings) -> tuple[Compute
     recording = _Recording(models)
     service.load(recording)
     batch = measure_batch(service, settings.batch)
-    limits = MediaLimits(settings.image_pixels, settings.image_side, settings.sound_seconds)
+    limits = MediaLimits.of(settings)
     return Computer(service, limits, _facts(service, recording.opened)), batch
 
 
@@ -87,6 +95,7 @@ class Host:
 
     async def start(self, kinds: Sequence[ServiceType]) -> dict[str, PerceptionError]:
         """Load and run each service; returns those that could not be loaded, with the reason."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         failed: dict[str, PerceptionError] = {}
         for kind in kinds:
             try:

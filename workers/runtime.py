@@ -90,7 +90,7 @@ class OnnxModels:
     def open(self, name: str) -> OnnxNetwork:
         """Raises `ModelMissing`, `ModelCorrupt` or `DeviceMissing`; the message names the command that mends it."""
         model = self._find(name)
-        key = (self._directory, name, model.artefact.sha256, self._device, self._threads, self._gpu_memory)
+        key = (self._directory, name, model.artefact.digest, self._device, self._threads, self._gpu_memory)
         with _opening:
             network = _opened.get(key)
             if network is None:
@@ -110,12 +110,13 @@ class OnnxModels:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ModelMissing(f"the model {model.name} is not installed in {self._directory}; {_mend(model)}") from None
-        if len(content) != model.artefact.size or hashlib.sha256(content).hexdigest() != model.artefact.sha256:
+        if not model.artefact.matches(content):
             raise ModelCorrupt(f"{path} is not the file in the manifest; {_mend(model)}")
         return content
 
     def _open(self, model: Model) -> OnnxNetwork:
-        session = self._session(model, self._read(model))
+        content = self._read(model)
+        session = self._session(model, content)
         expected = _PROVIDERS[self._device]
         if session.get_providers()[0] != expected:
             # The runtime falls back to the CPU with a mere warning when CUDA's libraries do not load.
@@ -123,7 +124,7 @@ class OnnxModels:
         log.info("model.opened", model=model.name, device=self._device, threads=self._threads)
         return OnnxNetwork(
             name=model.name,
-            sha256=model.artefact.sha256,
+            sha256=model.artefact.sha256 or hashlib.sha256(content).hexdigest(),
             device=self._device,
             inputs=tuple(value.name for value in session.get_inputs()),
             outputs=tuple(value.name for value in session.get_outputs()),

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from shared.errors import BrokerAway, NoWorker, QueueFull
 from shared.log import get_logger
-from shared.ports import DEAD_LETTERS, Delivery, Depth, Message
+from shared.ports import DEAD_LETTERS, Delivery, Depth, Message, refuse_too_large
 from shared.settings import Settings
 
 log = get_logger(__name__)
@@ -217,15 +217,17 @@ class MemoryConsumer:
 class MemoryBroker:
     """One client of a `MemoryServer` (`shared.ports.Broker`)."""
 
-    def __init__(self, server: MemoryServer, limit: int, retry_after: float) -> None:
+    def __init__(self, server: MemoryServer, limit: int, retry_after: float, message_bytes: int) -> None:
         """``limit``: most waiting messages of a queue; ``retry_after``: seconds told to those who find it full."""
         self._server = server
+        self._message_bytes = message_bytes
         self._limit = limit
         self._retry_after = retry_after
         self._consumers: list[MemoryConsumer] = []
         self._closed = False
 
     async def publish(self, message: Message) -> None:
+        refuse_too_large(message, self._message_bytes)
         await self.ping()
         queue = self._server.queues.get(message.queue)
         if queue is None:
@@ -258,7 +260,7 @@ class MemoryBroker:
 @asynccontextmanager
 async def open_broker(settings: Settings, server: MemoryServer | None = None) -> AsyncIterator[MemoryBroker]:
     """A client of ``server``, by default of a new one with no queues."""
-    broker = MemoryBroker(server or MemoryServer(), settings.queue_limit, settings.retry_after_seconds)
+    broker = MemoryBroker(server or MemoryServer(), settings.queue_limit, settings.retry_after_seconds, settings.message_bytes)
     try:
         yield broker
     finally:

@@ -19,7 +19,7 @@ from shared.adapters.rabbitmq_link import Link, quieten
 from shared.adapters.rabbitmq_publisher import Publisher
 from shared.adapters.rabbitmq_topology import Topology
 from shared.errors import BrokerAway
-from shared.ports import Depth, Message
+from shared.ports import Depth, Message, refuse_too_large
 from shared.settings import Settings
 
 
@@ -32,10 +32,13 @@ class RabbitBroker:
         self._publishing = Link(url, "publishing", settings.heartbeat_seconds, settings.publish_seconds)
         self._consuming = Link(url, "consuming", settings.heartbeat_seconds, settings.publish_seconds)
         self._publisher = Publisher(self._publishing, self._topology, settings.retry_after_seconds)
+        self._message_bytes = settings.message_bytes
         self._consumers: list[RabbitConsumer] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def publish(self, message: Message) -> None:
+        # Beforehand, since the broker answers such a message by closing the channel, with everybody's publishes on it.
+        refuse_too_large(message, self._message_bytes)
         await self._publisher.publish(message)
 
     async def consume(self, queue: str, prefetch: int, handle: Handle) -> RabbitConsumer:
