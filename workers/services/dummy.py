@@ -22,6 +22,8 @@ class DummyOutput(Output):
 
 
 class DummyState(BaseModel):
+    """How many frames of the session were counted."""
+
     count: int = 0
 
 

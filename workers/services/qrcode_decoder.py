@@ -52,7 +52,6 @@ class QrcodeDecoder(Service[QrcodeDecoderInput, QrcodeDecoderOutput]):
     name = "qrcode_decoder"
     input_type = QrcodeDecoderInput
     output_type = QrcodeDecoderOutput
-    max_batch = 4
 
     def process(self, batch: Sequence[Item[QrcodeDecoderInput]]) -> Sequence[QrcodeDecoderOutput]:
         return [_answer(read_codes(item.input.image.pixels)) for item in batch]

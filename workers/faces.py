@@ -1,0 +1,181 @@
+"""What the services that look at faces have in common: found once per picture, followed in a session, measurements smoothed.
+
+A service of this kind is a `FaceService` with a `measure` for the faces of all items together and a `face` for one of the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.lib.boxes import clip_boxes
+from workers.lib.faces import Sight, in_groups
+from workers.lib.smoothing import Smoothed, smooth
+from workers.lib.tracks import Tracks, follow
+from workers.models import yunet
+
+Array = npt.NDArray[Any]
+
+#: Faces that go through a network together, so that a crowd takes no more memory than a group. On a CPU a batch takes as long as
+#: its faces one by one, and 16 of them instead of 4 took 280 MB more for age and gender.
+MOST_FACES, MOST_FACES_ON_CPU = 32, 4
+
+
+class FaceInput(Input):
+    image: Image = Field(description="The picture to look at, JPEG or PNG.")
+
+
+class Face(BaseModel):
+    roi: tuple[int, int, int, int] = Field(description="[x, y, width, height] of the face in pixels, inside the picture.")
+    roi_confidence: float = Field(ge=0, le=1, description="The probability that there is a face in the roi.")
+    id: int | None = Field(None, ge=1, description="The same for a face from frame to frame. Only with a session.")
+
+
+AnyFace = TypeVar("AnyFace", bound=Face)
+
+
+class FaceOutput(Output, Generic[AnyFace]):
+    omit_none = True
+
+    input_size: tuple[int, int] = Field(description="[width, height] of the picture in pixels.")
+    nb_faces: int = Field(ge=0, description="The number of faces.")
+    faces: list[AnyFace] = Field(description="The faces: the most certain first, with a session the longest known first.")
+
+
+class FaceState(BaseModel):
+    """What a session remembers: the faces that are followed, and what was measured of each, by its id."""
+
+    tracks: Tracks = Field(default_factory=Tracks)
+    frame: int = 0
+    measured: dict[int, Smoothed] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A face to be reported. ``box`` float [4]: x, y, width, height in pixels, not clipped; ``size``: [width, height] of the
+    picture; ``values`` float64 [k]: what `FaceService.measure` gave, smoothed with a session; ``common``: the fields of `Face`."""
+
+    box: Array
+    size: tuple[int, int]
+    values: Array
+    common: dict[str, Any]
+
+
+class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
+    """Base of the services that say something about each face."""
+
+    input_type = FaceInput
+    output_type: ClassVar[type[FaceOutput[Any]]]
+    state_type: ClassVar[type[BaseModel]] = FaceState
+    max_batch = 16
+    #: Frames over which `measure`'s values are smoothed in a session, see `workers.lib.smoothing`.
+    memory: ClassVar[float] = 1.0
+
+    _detector: Network
+
+    def load(self, models: Models) -> None:
+        self._detector = models.open(yunet.MODEL)
+
+    def measure(self, sights: Sequence[Sight]) -> Array:
+        """float [n, k], finite, k fixed: what is to be known of the n faces of all pictures, picture by picture, n at least 1.
+
+        Such numbers that their mean over frames makes sense: logarithms of odds rather than probabilities.
+        """
+        return np.zeros((sum(map(len, sights)), 0))
+
+    @abstractmethod
+    def face(self, seen: Seen) -> AnyFace:
+        """The answer about one face."""
+
+    def process(self, batch: Sequence[Item[FaceInput]]) -> Sequence[FaceOutput[AnyFace]]:
+        found = detect_faces(self._detector, [item.input.image for item in batch])
+        sights = [Sight(item.input.image.pixels, faces.boxes, faces.points) for item, faces in zip(batch, found, strict=True)]
+        most = MOST_FACES_ON_CPU if self._detector.device == "cpu" else MOST_FACES
+        groups = [self.measure(group) for group in in_groups(sights, most)]
+        values = np.concatenate(groups) if groups else np.zeros((0, 0))
+        parts = np.split(values, np.cumsum([len(faces) for faces in found])[:-1])
+        return [self._answer(item, faces, part) for item, faces, part in zip(batch, found, parts, strict=True)]
+
+    def _answer(self, item: Item[FaceInput], found: yunet.Faces, values: Array) -> FaceOutput[AnyFace]:
+        size = item.input.image.size
+        chances = yunet.probability(found.scores)
+        numbers: Sequence[int | None] = [None for _ in chances]
+        boxes = found.boxes
+        if item.state is not None:
+            boxes, chances, numbers, values = _follow(item, boxes, chances, values, self.memory)
+        faces = [
+            self.face(Seen(box, size, row, {"roi": tuple(roi), "roi_confidence": round(float(chance), 4), "id": number}))
+            for box, roi, chance, number, row in zip(boxes, clip_boxes(boxes, *size).tolist(), chances, numbers, values, strict=True)
+        ]
+        return self.output_type(input_size=size, nb_faces=len(faces), faces=faces)
+
+    @classmethod
+    def example(cls) -> FaceInput:
+        """A face drawn with a brush: enough for the networks to find one."""
+        return FaceInput(image=Image(drawn_face()))
+
+
+def _follow(item: Item[FaceInput], boxes: Array, chances: Array, values: Array, memory: float) -> tuple[Array, Array, Sequence[int], Array]:
+    """Boxes, probabilities, ids and values of the confirmed faces of this frame, smoothed, the longest known first."""
+    state: FaceState = item.state
+    state.frame += 1 + item.skipped
+    seen = follow(state.tracks, boxes, chances, skipped=item.skipped).seen
+    alive = {track.id for track in state.tracks.tracks}
+    state.measured = {number: known for number, known in state.measured.items() if number in alive}
+    for track, row in zip(seen, values, strict=True):
+        state.measured[track.id] = smooth(state.measured.get(track.id), row, frame=state.frame, memory=memory)
+    reported = sorted((track for track in seen if track.confirmed), key=lambda track: track.id)
+    return (
+        np.array([track.box for track in reported]).reshape(-1, 4),
+        np.array([track.score for track in reported]),
+        [track.id for track in reported],
+        np.array([state.measured[track.id].values for track in reported]),
+    )
+
+
+# Faces found once per picture
+
+_found: WeakKeyDictionary[Image, dict[str, yunet.Faces]] = WeakKeyDictionary()
+_finding = threading.Lock()  # of the table, not of the work: a picture that two threads ask for at once is looked at twice
+
+
+def detect_faces(detector: Network, images: Sequence[Image]) -> list[yunet.Faces]:
+    """The faces of each picture as `yunet.detect` finds them, remembered as long as the `Image` lives.
+
+    So several services that are given one and the same `Image` look for its faces once.
+    """
+    with _finding:
+        known = [_found.get(image, {}).get(detector.sha256) for image in images]
+    missing = [image for image, faces in zip(images, known, strict=True) if faces is None]
+    if missing:
+        looked = yunet.detect(detector, [image.pixels for image in missing])
+        with _finding:
+            for image, faces in zip(missing, looked, strict=True):
+                _found.setdefault(image, {})[detector.sha256] = faces
+    fresh = iter(looked if missing else [])
+    return [next(fresh) if faces is None else faces for faces in known]
+
+
+def drawn_face() -> bytes:
+    """A JPEG of 640 x 480 with one face."""
+    picture = np.full((480, 640, 3), (150, 140, 130), np.uint8)
+    cv2.ellipse(picture, (320, 240), (85, 115), 0, 0, 360, (140, 175, 225), -1)
+    cv2.ellipse(picture, (320, 165), (88, 60), 0, 180, 360, (30, 40, 60), -1)
+    for x in (286, 354):
+        cv2.ellipse(picture, (x, 222), (16, 8), 0, 0, 360, (245, 245, 245), -1)
+        cv2.circle(picture, (x, 222), 7, (40, 40, 40), -1)
+        cv2.ellipse(picture, (x, 202), (20, 6), 0, 180, 360, (30, 40, 60), 4)
+    cv2.line(picture, (320, 228), (312, 268), (100, 130, 185), 4)
+    cv2.ellipse(picture, (320, 270), (14, 6), 0, 0, 180, (100, 130, 185), 4)
+    cv2.ellipse(picture, (320, 302), (30, 12), 0, 0, 180, (70, 70, 180), -1)
+    return cv2.imencode(".jpg", cv2.GaussianBlur(picture, (0, 0), 2))[1].tobytes()

@@ -1,0 +1,72 @@
+"""Faces: where heads are turned, and where eyes look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from workers.contract import Models, Network
+from workers.faces import Face, FaceOutput, FaceService, Seen
+from workers.lib.faces import Sight
+from workers.models import gaze, head_pose, yunet
+
+_POINTS = ("eye_left", "eye_right", "nose")  # the first three of YuNet
+_ANGLES = ("head_yaw", "head_pitch", "head_roll", "gaze_yaw", "gaze_pitch")
+
+
+class LookingFace(Face):
+    eye_left: tuple[int, int] = Field(description="[x, y] of the eye on the left of the picture, in pixels, inside the picture.")
+    eye_right: tuple[int, int] = Field(description="[x, y] of the eye on the right of the picture.")
+    nose: tuple[int, int] = Field(description="[x, y] of the tip of the nose.")
+    head_yaw: float = Field(description="Radians, > 0: the face points to the right of the picture.")
+    head_pitch: float = Field(description="Radians, > 0: the face points upwards.")
+    head_roll: float = Field(description="Radians, > 0: the head is tilted clockwise in the picture.")
+    gaze_yaw: float = Field(description="Radians, > 0: the eyes look to the right of the picture.")
+    gaze_pitch: float = Field(description="Radians, > 0: the eyes look upwards.")
+
+
+class GazeAnalysisOutput(FaceOutput[LookingFace]):
+    pass
+
+
+class GazeAnalysis(FaceService[LookingFace]):
+    """What are people in front of my object looking at?
+
+    Yaw and pitch are those of the direction in the picture, also of a tilted head: 0, 0 is into the camera, and a vector of
+    length 1 in that direction is seen as cos(pitch) · sin(yaw) to the right and sin(pitch) upwards.
+
+    Each picture stands alone. With a session faces are followed over its frames: a face is reported from its fourth
+    consecutive frame on, keeps its `id`, and its points and angles are smoothed over the last few frames.
+    """
+
+    name = "gaze_analysis"
+    output_type = GazeAnalysisOutput
+    models = (yunet.MODEL, *head_pose.MODELS, gaze.MODEL)
+    memory = 2.0  # a glance is short; two frames take away half of the noise
+
+    _head_pose: Sequence[Network]
+    _gaze: Network
+
+    def load(self, models: Models) -> None:
+        super().load(models)
+        self._head_pose = [models.open(name) for name in head_pose.MODELS]
+        self._gaze = models.open(gaze.MODEL)
+
+    def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
+        """[n, 11]: eyes and nose in shares of the box, so that they move with it while they are smoothed, and five angles."""
+        poses = head_pose.estimate(self._head_pose, sights)
+        looks = gaze.estimate(self._gaze, sights, poses)
+        shares = [(sight.points[:, :3] - sight.boxes[:, None, :2]) / np.maximum(sight.boxes[:, None, 2:], 1e-3) for sight in sights]
+        return np.column_stack([np.concatenate(shares).reshape(-1, 6), poses.yaw, poses.pitch, poses.roll, *looks])
+
+    def face(self, seen: Seen) -> LookingFace:
+        points = seen.box[:2] + seen.values[:6].reshape(3, 2) * seen.box[2:]
+        pixels = np.clip(np.rint(points), 0, np.array(seen.size) - 1).astype(int).tolist()
+        fields: dict[str, Any] = dict(zip(_POINTS, pixels, strict=True)) | dict(
+            zip(_ANGLES, seen.values[6:].round(4).tolist(), strict=True)
+        )
+        return LookingFace(**seen.common, **fields)
