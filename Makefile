@@ -10,7 +10,7 @@ JOBS ?= 2
 ARGS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help setup run test check services demo bench format lock env-example clean
+.PHONY: help setup run test check services demo bench accuracy format lock env-example clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,10 @@ demo: $(DEV) ## Send a photograph to the running instance and print the faces in
 
 bench: $(DEV) ## Measure throughput and latency (bench/README.md)
 	@exec $(BIN)/python -m bench $(ARGS)
+
+accuracy: $(DEV) ## Measure every service on labelled data (SENSORIUM_TESTDATA), write docs/accuracy.md
+	@$(BIN)/sensorium models pull
+	@exec $(BIN)/python -m bench.accuracy $(ARGS)
 
 format: $(DEV) ## Lay out the code and mend what can be mended
 	$(BIN)/ruff check --fix .
