@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -59,11 +59,11 @@ async def until(check: Callable[[], Awaitable[bool]], limit_s: float = SOON_S) -
             await asyncio.sleep(0.02)
 
 
-async def remove(url: str, namespace: str) -> None:
+async def remove(url: str, namespace: str, queues: Iterable[str] = QUEUES) -> None:
     """Delete the queues of a test from a server that may be somebody's."""
     connection = await aiormq.connect(url)
     channel = await connection.channel()
-    for name in QUEUES:
+    for name in queues:
         await channel.queue_delete(f"{namespace}.{name}")
     await channel.exchange_delete(f"{namespace}.dead")
     await connection.close()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shared.errors import BrokerAway, NoWorker, QueueFull
+from shared.errors import BrokerAway, InputTooLarge, NoWorker, QueueFull
 from shared.ports import DEAD_LETTERS, Broker, Delivery, Depth, Message
 from tests.contract.brokers import Inbox, Place, broker, place, until
 
@@ -54,6 +54,16 @@ async def test_bytes_arrive_as_they_were_sent(broker: Broker, size: int) -> None
     delivery = await inbox.next()
     assert (delivery.body, delivery.redelivered, delivery.reason) == (body, False, None)
     delivery.ack()
+
+
+async def test_a_message_beyond_the_limit_disturbs_nobody(broker: Broker) -> None:
+    """RabbitMQ 4 takes no larger one by default and closes the channel of who tries, so the limit is told beforehand."""
+    inbox = Inbox()
+    await broker.consume("service", 5, inbox)
+    most = 16 * 2**20
+    answers = await asyncio.gather(*(broker.publish(message(bytes(size))) for size in (1, most, most + 1, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), type(None), InputTooLarge, type(None)]
+    assert [len(delivery.body) for delivery in await inbox.take(3)] == [1, most, 2]
 
 
 async def test_messages_come_in_order(broker: Broker) -> None:

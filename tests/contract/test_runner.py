@@ -1,4 +1,4 @@
-"""The rows of the runner's policy, each as a test over the in-process adapters."""
+"""The rows of the runner's policy, each as a test over the in-process adapters and over the servers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ import pytest
 from shared.events import Done, Failed, Started
 from shared.jobs import Job, Turn, session_key
 from shared.ports import DEAD_LETTERS, Delivery, Entry, Message
+from tests.contract import brokers, stores
 from tests.fakes import TENANT, Bench, make_job, open_bench
-from workers.contract import Item, Service
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 
 
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with open_bench() as opened:
+@pytest.fixture(params=["memory", "servers"])
+async def bench(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[Bench]:
+    if request.param == "memory":
+        async with open_bench() as opened:
+            yield opened
+        return
+    broker, store = (request.getfixturevalue(name).url for name in ("rabbitmq_server", "redis_server"))
+    async with open_bench(broker=broker, store=store, namespace=namespace, publish_seconds=10) as opened:
         yield opened
+    await brokers.remove(broker, namespace, ("misbehaver", DEAD_LETTERS))
+    await stores.remove(store, namespace)
 
 
 async def dead_letters(bench: Bench) -> asyncio.Queue[Delivery]:
@@ -226,43 +233,14 @@ async def test_stopping_gives_back_what_has_not_begun(bench: Bench) -> None:
     slow, *waiting = [make_job(deed="sleep", seconds=0.3), *(make_job() for _ in range(3))]
     for job in (slow, *waiting):
         await bench.publish(job)
-    async with asyncio.timeout(5):
-        while (await bench.broker.depth("misbehaver")).ready:
-            await asyncio.sleep(0.01)
+    await brokers.until(lambda: ready(bench, 0))
     await asyncio.sleep(0)
     await runner.stop()
     assert isinstance(await bench.final(slow.id), Done)
-    assert (await bench.broker.depth("misbehaver")).ready == 3
+    await brokers.until(lambda: ready(bench, 3))
     await bench.start_runner(attempts=1)
     assert all([isinstance(await bench.final(job.id), Done) for job in waiting])
 
 
-def test_a_batch_holds_one_frame_of_a_session_and_a_suspect_by_itself() -> None:
-    from workers.batching import Pending, Work
-
-    pending = Pending()
-    works = {
-        name: Work(None, make_job(turn=turn), 0.0, alone=alone)  # type: ignore[arg-type]
-        for name, turn, alone in (
-            ("a1", Turn("a", 1), False),
-            ("a2", Turn("a", 2), False),
-            ("b", Turn("b", 1), False),
-            ("x", None, True),
-            ("c", None, False),
-        )
-    }
-    for work in works.values():
-        pending.add(work)
-    assert pending.take(4) == [works["a1"], works["b"]]
-    assert pending.take(4) == [works["a2"]]
-    assert pending.take(4) == [works["x"]]
-    assert pending.take(4) == [works["c"]]
-
-
-def test_the_example_of_every_service_has_an_answer() -> None:
-    from tests.fakes import misbehaver
-    from workers.batching import measure_batch
-
-    service: Service = misbehaver()  # type: ignore[type-arg]
-    assert 1 <= measure_batch(service, 0) <= service.max_batch
-    assert len(service.process([Item(service.example())])) == 1
+async def ready(bench: Bench, count: int) -> bool:
+    return (await bench.broker.depth("misbehaver")).ready == count
