@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import facts, report
+from bench import services as service_costs
 from bench.measure import BARE_LOOP, Plan, Sample, run
 from bench.processes import ChildFailed, listener
 from bench.systems import DUMMY, FACES, Servers, Start, model_file
@@ -54,6 +55,14 @@ def faces(args: argparse.Namespace, where: Servers) -> None:
     _finish("faces", samples, facts.faces(), "\n\n".join(text), args)
 
 
+def services(args: argparse.Namespace) -> None:
+    """The processor's time of each service, one thread, without any server."""
+    head = f"## What an input costs\n\n{service_costs.__doc__}\n{facts.sentence(facts.machine())}"
+    text = f"{head}\n\n{service_costs.table()}"
+    if not args.no_docs:
+        report.write("services", text)
+
+
 def _head(title: str, plan: Plan, versions: Mapping[str, str]) -> str:
     how = f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s each, {datetime.now(UTC):%Y-%m-%d}."
     return f"## {title}\n\n{how} {facts.sentence(facts.machine())} {facts.sentence(versions)}"
@@ -72,7 +81,7 @@ def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "services", "all"), default="all")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
@@ -87,6 +96,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are stopped on the way out
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])  # inherited by all that is started from here on
     try:
+        if args.what in ("services", "all"):
+            services(args)
+        if args.what == "services":
+            return 0
         with servers() as where:
             if args.what in ("dummy", "all"):
                 dummy(args, where)

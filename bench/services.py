@@ -1,0 +1,112 @@
+"""What each service costs the processor for one typical input, beside the bare time of its networks.
+
+One thread. The example is a 640×480 JPEG with one face, or 8192 frames of sound; decoding is included. Minutes on a shared machine vary, so
+the table gives medians of process time, measured service by service in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench import picture
+from shared.errors import PerceptionError
+from shared.jobs import Job
+from workers.batching import Work
+from workers.catalog import ServiceType, load_catalog
+from workers.compute import Computer
+from workers.contract import File, Image, MediaLimits, Network
+from workers.runtime import OnnxModels
+
+_ROUNDS = 30
+_WARM_UP = 5
+
+
+@dataclass
+class Timed:
+    """A network whose runs are timed: `seconds` of process time since it was last set."""
+
+    network: Network
+    seconds: float = 0.0
+    runs: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        begin = time.process_time()
+        try:
+            return self.network.run(feeds)
+        finally:
+            self.seconds += time.process_time() - begin
+            self.runs += 1
+
+
+@dataclass
+class TimedModels:
+    """Models whose networks are timed."""
+
+    models: OnnxModels
+    networks: list[Timed] = field(default_factory=list)
+
+    def open(self, name: str) -> Timed:
+        self.networks.append(Timed(self.models.open(name)))
+        return self.networks[-1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.models, name)
+
+
+def _job(kind: ServiceType) -> Job:
+    """The service's example, its picture replaced by the photograph."""
+    parameters: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    for name, value in kind.example():
+        if isinstance(value, File):
+            reference = f"attachment://{name}"
+            files[reference] = picture.photograph() if isinstance(value, Image) else value.data
+            parameters[name] = reference
+        elif isinstance(value, (str, int, float, bool)):
+            parameters[name] = value
+    return Job("bench", kind.name, kind.version, "bench", time.time(), time.time() + 3600, parameters, files)
+
+
+def cost(kind: ServiceType, models: OnnxModels) -> str:
+    """The service's row of the table."""
+    cv2.setNumThreads(1)
+    timed = TimedModels(models)
+    service = kind()
+    service.load(timed)
+    computer, job = Computer(service, MediaLimits(), {}), _job(kind)
+    whole, inside = [], []
+    for number in range(_WARM_UP + _ROUNDS):
+        for network in timed.networks:
+            network.seconds, network.runs = 0.0, 0
+        begin = time.process_time()
+        (outcome,) = computer.run([Work(None, job, time.time())])  # type: ignore[arg-type]
+        seconds = time.process_time() - begin
+        if outcome.event is None or outcome.event.type != "done":
+            raise SystemExit(f"{kind.name}: {outcome.event}")
+        if number >= _WARM_UP:
+            whole.append(seconds)
+            inside.append(sum(network.seconds for network in timed.networks))
+    runs = ", ".join(f"{network.network.name} {network.runs}×" for network in timed.networks if network.runs)
+    return f"| {kind.name} | {median(whole) * 1e3:.1f} | {median(inside) * 1e3:.1f} | {runs or '–'} |"
+
+
+def table() -> str:
+    """Every service that can be loaded here, as a table."""
+    rows: list[str] = []
+    models = OnnxModels()
+    for kind in load_catalog().values():
+        try:
+            rows.append(cost(kind, models))
+        except PerceptionError as error:
+            rows.append(f"| {kind.name} | not available: {error.message} | | |")
+        print(rows[-1], flush=True)
+    return "\n".join(["| service | CPU ms an input | of it in networks | networks |", "|---|---:|---:|---|", *sorted(rows)])
