@@ -18,7 +18,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_DIRECTORY = HERE / "weights"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGESTS = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
 
 
 class ManifestError(ValueError):
@@ -51,17 +51,35 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A file with known content that can be downloaded. ``size`` in bytes, ``sha256`` in hex, ``urls`` in order of trust."""
+    """A file with known content that can be downloaded. ``size`` in bytes, ``sha256`` in hex, ``urls`` in order of trust.
+
+    ``md5`` stands in where the publisher says nothing better, and ``sha256`` is empty then: it finds damage, not malice.
+    """
 
     file: str
     size: int
     sha256: str
     urls: tuple[str, ...]
     source: Source | None = None
+    md5: str = ""
 
     @property
     def base_name(self) -> str:
         return PurePosixPath(self.file).name
+
+    @property
+    def algorithm(self) -> str:
+        """Of the digest: ``sha256`` or ``md5``."""
+        return "sha256" if self.sha256 else "md5"
+
+    @property
+    def digest(self) -> str:
+        """In hex: what the content is known by."""
+        return self.sha256 or self.md5
+
+    def matches(self, content: bytes) -> bool:
+        """Whether this is the content."""
+        return len(content) == self.size and _new_hash(self.algorithm, content).hexdigest() == self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +119,45 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """A neural voice for one ``language`` (``en-US``): its ``network`` and the ``config`` that goes with it.
+
+    Both are opened like any model, under the voice's name and under that name with ``-config``. ``card``: the address of
+    what its makers say about data and licence.
+    """
+
+    name: str
+    language: str
+    card: str
+    network: Model
+    config: Model
+
+    @property
+    def files(self) -> tuple[Model, Model]:
+        """What is pulled, in this order: whoever sees the network finds its configuration there already."""
+        return self.config, self.network
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """All models, in the order of the file."""
+    """All models and, beside them, the voices, in the order of the file. Voices are only pulled when asked for."""
 
     models: tuple[Model, ...]
+    voices: tuple[Voice, ...] = ()
     _by_name: Mapping[str, Model] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_name = {model.name: model for model in self.models}
-        if len(by_name) != len(self.models):
+        everything = (*self.models, *(file for voice in self.voices for file in voice.files))
+        by_name = {model.name: model for model in everything}
+        if len(by_name) != len(everything):
             raise ManifestError("two models have the same name")
-        if len({model.artefact.file for model in self.models}) != len(self.models):
+        if len({model.artefact.file for model in everything}) != len(everything):
             raise ManifestError("two models have the same file")
         object.__setattr__(self, "_by_name", by_name)
+
+    def voices_of(self, language: str) -> tuple[Voice, ...]:
+        """The voices of a language, the preferred one first."""
+        return tuple(voice for voice in self.voices if voice.language == language)
 
     def get(self, name: str) -> Model:
         """Raises `UnknownModel` with the names that come near."""
@@ -125,15 +169,26 @@ class Manifest:
             raise UnknownModel(f"no model is called {name!r}{hint}") from None
 
     def select(self, names: Iterable[str]) -> tuple[Model, ...]:
-        """The named models without repetition; all models when there are no names. Raises `UnknownModel`."""
-        wanted = dict.fromkeys(names)
-        return tuple(self.get(name) for name in wanted) if wanted else self.models
+        """The named models without repetition; all models when there are no names. Raises `UnknownModel`.
+
+        The name of a voice stands for both of its files.
+        """
+        voices = {voice.name: voice for voice in self.voices}
+        wanted: dict[str, Model] = {}
+        for name in names:
+            files = voices[name].files if name in voices else (self.get(name),)
+            wanted.update((model.name, model) for model in files)
+        return tuple(wanted.values()) or self.models
 
 
-def sha256_of(path: Path) -> str:
+def _new_hash(algorithm: str, content: bytes = b"") -> hashlib._Hash:
+    return hashlib.new(algorithm, content, usedforsecurity=algorithm != "md5")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
     """The file's digest in hex, read in pieces."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: _new_hash(algorithm)).hexdigest()
 
 
 def file_state(path: Path, artefact: Artefact, *, read: bool = True) -> State:
@@ -144,7 +199,7 @@ def file_state(path: Path, artefact: Artefact, *, read: bool = True) -> State:
         return State.MISSING
     if size != artefact.size or not path.is_file():
         return State.CORRUPT
-    return State.INSTALLED if not read or sha256_of(path) == artefact.sha256 else State.CORRUPT
+    return State.INSTALLED if not read or digest_of(path, artefact.algorithm) == artefact.digest else State.CORRUPT
 
 
 def _source(table: Mapping[str, str] | None) -> Source | None:
@@ -152,12 +207,14 @@ def _source(table: Mapping[str, str] | None) -> Source | None:
 
 
 def _artefact(table: Mapping[str, Any], where: str) -> Artefact:
-    file, sha256 = PurePosixPath(table["file"]), table["sha256"]
+    file = PurePosixPath(table["file"])
     if file.is_absolute() or ".." in file.parts:
         raise ManifestError(f"{where}: {file} leaves the models directory")
-    if not _SHA256.fullmatch(sha256):
-        raise ManifestError(f"{where}: sha256 must be 64 hex digits")
-    return Artefact(str(file), int(table["size"]), sha256, tuple(table.get("urls", ())), _source(table.get("source")))
+    algorithm = "md5" if "md5" in table and "sha256" not in table else "sha256"
+    if not _DIGESTS[algorithm].fullmatch(table[algorithm]):
+        raise ManifestError(f"{where}: {algorithm} must be {64 if algorithm == 'sha256' else 32} hex digits")
+    digests = {"sha256": "", algorithm: table[algorithm]}
+    return Artefact(str(file), int(table["size"]), urls=tuple(table.get("urls", ())), source=_source(table.get("source")), **digests)
 
 
 def _conversion(table: Mapping[str, Any], where: str) -> Conversion | None:
@@ -190,6 +247,26 @@ def _model(table: Mapping[str, Any]) -> Model:
         raise ManifestError(f"{where}: {error}") from error
 
 
+def _voice(table: Mapping[str, Any]) -> Voice:
+    where = str(table.get("name", "a voice without a name"))
+
+    def file(part: str, name: str) -> Model:
+        return Model(
+            name=name,
+            title=f"Piper {where}",
+            task=f"speech in {table['language']}" if part == "network" else f"settings of {where}",
+            role="voice",
+            licence=table["licence"],
+            licence_note=table.get("licence_note", ""),
+            artefact=_artefact(table[part], where),
+        )
+
+    try:
+        return Voice(where, table["language"], table["card"], file("network", where), file("config", f"{where}-config"))
+    except (KeyError, TypeError) as error:
+        raise ManifestError(f"{where}: {error}") from error
+
+
 def parse_manifest(text: str) -> Manifest:
     """Raises `ManifestError` (also for text that is not TOML)."""
     try:
@@ -198,7 +275,8 @@ def parse_manifest(text: str) -> Manifest:
         raise ManifestError(str(error)) from error
     if document.get("schema") != 1:
         raise ManifestError("this program reads schema 1")
-    return Manifest(tuple(_model(table) for table in document.get("model", ())))
+    models, voices = document.get("model", ()), document.get("voice", ())
+    return Manifest(tuple(_model(table) for table in models), tuple(_voice(table) for table in voices))
 
 
 @lru_cache(maxsize=1)

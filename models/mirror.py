@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from models.manifest import Artefact, sha256_of
+from models.manifest import Artefact, digest_of
 
 
 class Mirror(Protocol):
@@ -46,7 +46,7 @@ class FolderMirror:
     def paths(self, artefact: Artefact) -> Iterator[Path]:
         candidates = self._listing().get(artefact.size, [])
         for path in sorted(candidates, key=lambda path: (path.name != artefact.base_name, str(path))):
-            if sha256_of(path) == artefact.sha256:
+            if digest_of(path, artefact.algorithm) == artefact.digest:
                 yield path
 
     def urls(self, artefact: Artefact) -> Iterator[str]:
@@ -74,7 +74,7 @@ class UrlMirror:
         yield from ()
 
     def urls(self, artefact: Artefact) -> Iterator[str]:
-        for name in dict.fromkeys((artefact.file, artefact.base_name, artefact.sha256)):
+        for name in dict.fromkeys((artefact.file, artefact.base_name, artefact.digest)):
             yield f"{self._base}/{quote(name)}"
 
 

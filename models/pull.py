@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from models.convert import ConversionFailed, convert, require
 from models.fetch import Advance, FetchFailed, FetchLimits, fetch
-from models.manifest import Artefact, Conversion, Model, State, file_state, sha256_of
+from models.manifest import Artefact, Conversion, Model, State, digest_of, file_state
 from models.mirror import Mirror, NoMirror
 
 _PIECE = 1 << 20
@@ -81,7 +81,7 @@ class Puller:
         return found
 
     def _artefact(self, artefact: Artefact, work: Path, tried: _Tried) -> Path | None:
-        part = work / f"{artefact.sha256}.part"
+        part = work / f"{artefact.digest}.part"
         for path in self._mirror.paths(artefact):
             with self._bar(artefact) as advance:
                 _copy(path, part, advance)
@@ -117,7 +117,7 @@ class Puller:
                 if path is None:
                     return None
                 files[original.base_name] = path.read_bytes()
-            part = work / f"{model.artefact.sha256}.converted"
+            part = work / f"{model.artefact.digest}.converted"
             part.write_bytes(convert(conversion, files))
         except ConversionFailed as error:
             tried.append(str(error))
@@ -133,7 +133,7 @@ class Puller:
         shutil.rmtree(self._work(model), ignore_errors=True)  # originals of a conversion, parts of other attempts
 
     def _work(self, model: Model) -> Path:
-        return self._directory / _WORK / model.artefact.sha256
+        return self._directory / _WORK / model.artefact.digest
 
     @contextmanager
     def _alone(self, model: Model) -> Iterator[None]:
@@ -172,7 +172,7 @@ def _right(part: Path, artefact: Artefact, origin: str, tried: _Tried) -> bool:
     """Whether ``part`` is the artefact; if not, it is removed."""
     if file_state(part, artefact) is State.INSTALLED:
         return True
-    tried.append(f"{origin}: the content is not the one in the manifest (sha256 {sha256_of(part)})")
+    tried.append(f"{origin}: the content is not the one in the manifest ({artefact.algorithm} {digest_of(part, artefact.algorithm)})")
     part.unlink()
     return False
 

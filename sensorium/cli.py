@@ -132,6 +132,7 @@ def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, by default the process's own; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
         does: Callable[[argparse.Namespace], int] = args.does
