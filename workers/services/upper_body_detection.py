@@ -1,0 +1,139 @@
+"""People: how many, and where, from their heads to their hips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.lib.boxes import clip_boxes
+from workers.lib.tracks import Tracks, follow
+from workers.models import people
+
+Array = npt.NDArray[Any]
+
+#: From the top of the head to the hips, in heights of the head's box, and from its middle to either side, in widths.
+HEADS_DOWN, HEADS_ASIDE = 3.2, 1.9
+#: The same where only the head is seen.
+HEADS_DOWN_ALONE, HEADS_ASIDE_ALONE = 3.0, 1.2
+#: A body without its head: the upper part of somebody standing, all of somebody who is cut off or sits.
+SHARE_OF_BODY, WIDTHS_OF_BODY = 0.55, 1.25
+
+
+class UpperBodyDetectionInput(Input):
+    image: Image = Field(description="The picture to look at, JPEG or PNG.")
+
+
+class UpperBody(BaseModel):
+    upper_body_roi: tuple[int, int, int, int] = Field(
+        description="[x, y, width, height] in pixels, inside the picture: from the top of the head to the hips, with the arms as far as they hang."
+    )
+    upper_body_roi_confidence: float = Field(ge=0, le=1, description="The probability that there is a human upper body in the roi.")
+    id: int | None = Field(None, ge=1, description="The same for a person from frame to frame. Only with a session.")
+
+
+class UpperBodyDetectionOutput(Output):
+    omit_none = True
+
+    input_size: tuple[int, int] = Field(description="[width, height] of the picture in pixels.")
+    nb_upper_bodies: int = Field(ge=0, description="The number of upper bodies.")
+    upper_bodies: list[UpperBody] = Field(description="The upper bodies: the most certain first, with a session the longest known first.")
+
+
+class UpperBodyDetectionState(BaseModel):
+    """The people that are followed in a session."""
+
+    tracks: Tracks = Field(default_factory=Tracks)
+
+
+class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutput]):
+    """Do I see a human? How many? Where? Also from behind, or with the face hidden.
+
+    Each picture stands alone. With a session people are followed over its frames: a person is reported from the fourth
+    consecutive frame on, keeps the `id`, also when out of sight for a few frames, and the roi is smoothed.
+    """
+
+    name = "upper_body_detection"
+    input_type = UpperBodyDetectionInput
+    output_type = UpperBodyDetectionOutput
+    state_type: ClassVar[type[BaseModel]] = UpperBodyDetectionState
+    models = (people.MODEL,)
+    max_batch = 16
+
+    _network: Network
+
+    def load(self, models: Models) -> None:
+        self._network = models.open(people.MODEL)
+
+    def process(self, batch: Sequence[Item[UpperBodyDetectionInput]]) -> Sequence[UpperBodyDetectionOutput]:
+        found = people.detect(self._network, [item.input.image.pixels for item in batch])
+        return [_answer(item, seen) for item, seen in zip(batch, found, strict=True)]
+
+    @classmethod
+    def example(cls) -> UpperBodyDetectionInput:
+        """Somebody drawn with a brush: enough for the network to find one."""
+        return UpperBodyDetectionInput(image=Image(_drawing()))
+
+
+def upper_bodies(found: people.People) -> tuple[Array, Array]:
+    """Boxes float [n, 4] (x, y, width, height in pixels, not clipped) and scores [n] of the upper bodies, by falling score."""
+    persons = people.persons(found)
+    boxes = [_upper_body(found, person) for person in persons]
+    return np.array(boxes, np.float64).reshape(-1, 4), np.array([person.score for person in persons])
+
+
+def _upper_body(found: people.People, person: people.Person) -> tuple[float, float, float, float]:
+    if person.head is None:
+        x, y, width, height = found.bodies.boxes[person.body].tolist()
+        return x, y, width, min(height, max(SHARE_OF_BODY * height, WIDTHS_OF_BODY * width))
+    x, y, width, height = found.heads.boxes[person.head].tolist()
+    middle = x + width / 2
+    if person.body is None:
+        return middle - HEADS_ASIDE_ALONE * width, y, 2 * HEADS_ASIDE_ALONE * width, HEADS_DOWN_ALONE * height
+    body_x, body_y, body_width, body_height = found.bodies.boxes[person.body].tolist()
+    # Both ways at least the head: a body's box may end above its chin.
+    left = min(max(body_x, middle - HEADS_ASIDE * width), x)
+    right = max(min(body_x + body_width, middle + HEADS_ASIDE * width), x + width)
+    bottom = max(min(body_y + body_height, y + HEADS_DOWN * height), y + height)
+    return left, y, right - left, bottom - y
+
+
+def _answer(item: Item[UpperBodyDetectionInput], found: people.People) -> UpperBodyDetectionOutput:
+    width, height = item.input.image.size
+    boxes, scores = upper_bodies(found)
+    chances = people.probability(scores)
+    numbers: Sequence[int | None] = [None for _ in scores]
+    if item.state is not None:
+        seen = follow(item.state.tracks, boxes, chances, skipped=item.skipped).seen
+        reported = sorted((track for track in seen if track.confirmed), key=lambda track: track.id)
+        boxes, numbers = np.array([track.box for track in reported]), [track.id for track in reported]
+        chances = np.array([track.score for track in reported])
+    rois = clip_boxes(boxes, width, height).tolist()
+    bodies = [
+        UpperBody(upper_body_roi=roi, upper_body_roi_confidence=round(float(chance), 4), id=number)
+        for roi, chance, number in zip(rois, chances, numbers, strict=True)
+    ]
+    return UpperBodyDetectionOutput(input_size=(width, height), nb_upper_bodies=len(bodies), upper_bodies=bodies)
+
+
+def _drawing() -> bytes:
+    """A JPEG of 640 x 480 with one person from the hips up."""
+    picture = np.full((480, 640, 3), (150, 140, 130), np.uint8)
+    shirt, skin, hair = (120, 60, 40), (140, 175, 225), (30, 40, 60)
+    cv2.ellipse(picture, (320, 480), (105, 235), 0, 180, 360, shirt, -1)  # shoulders and chest
+    for side in (-1, 1):
+        cv2.line(picture, (320 + side * 85, 320), (320 + side * 125, 480), shirt, 48)
+    cv2.line(picture, (320, 200), (320, 262), skin, 44)
+    cv2.ellipse(picture, (320, 165), (50, 68), 0, 0, 360, skin, -1)
+    cv2.ellipse(picture, (320, 125), (53, 38), 0, 180, 360, hair, -1)
+    for x in (300, 340):
+        cv2.ellipse(picture, (x, 155), (9, 5), 0, 0, 360, (40, 40, 40), -1)
+        cv2.ellipse(picture, (x, 143), (12, 4), 0, 180, 360, hair, 3)
+    cv2.line(picture, (320, 158), (315, 180), (100, 130, 185), 3)
+    cv2.ellipse(picture, (320, 200), (18, 7), 0, 0, 180, (70, 70, 180), -1)
+    return cv2.imencode(".jpg", cv2.GaussianBlur(picture, (0, 0), 2))[1].tobytes()
