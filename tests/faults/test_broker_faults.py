@@ -89,12 +89,14 @@ async def drain(inbox: Inbox, wanted: set[bytes]) -> list[tuple[bytes, bool]]:
 async def test_everything_comes_back_after_the_server(own_rabbitmq: RabbitMQ, broker: RabbitBroker, how: str) -> None:
     inbox = Inbox()
     consumer = await broker.consume("service", 2, inbox)
+    if how == "kill":
+        # RabbitMQ 3 loses a queue for good when it is killed within seconds of its declaration; messages it writes before it confirms them.
+        await asyncio.to_thread(own_rabbitmq.restart)
+        await recovered(broker, consumer)
     bodies = {b"%d" % number for number in range(5)}
     for body in sorted(bodies):
         await broker.publish(message(body))
     held = await inbox.take(2)
-    # Which queues there are RabbitMQ 3 writes to its disk only every few seconds; messages it writes before it confirms them.
-    await asyncio.to_thread(own_rabbitmq.ctl, "eval", "mnesia:sync_log().")
     await asyncio.to_thread(own_rabbitmq.stop if how == "restart" else own_rabbitmq.kill)
     assert await refused(broker) < PUBLISH_S + SLACK_S
     with pytest.raises(BrokerAway):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.load import Load, record_end
 from tests.history import History, State
-from tests.integration.processes import Process, System, poll_job, post_job
+from tests.integration.processes import Process, System, poll_job, post_job, post_when_served
 from tests.servers import RabbitMQ, Server
 
 pytestmark = pytest.mark.timeout(240)
@@ -31,8 +31,7 @@ async def test_a_worker_killed_in_mid_job(system: System, tmp_path: Path) -> Non
     first = await system.worker("misbehaver")
     begun = tmp_path / "begun"
     async with system.client(gateway) as client:
-        status, job = await post_job(client, "misbehaver", {"deed": "hang", "seconds": 60, "once": str(begun), "mark": "m"})
-        assert status == 202
+        job = await post_when_served(client, "misbehaver", {"deed": "hang", "seconds": 60, "once": str(begun), "mark": "m"})
         await appears(begun)
         await system.worker("misbehaver")
         first.kill()
@@ -60,8 +59,7 @@ async def test_a_worker_killed_in_mid_session_with_frames_in_flight(system: Syst
         for number in range(frames):
             await in_flight.acquire()
             parameters = {"deed": "sleep", "seconds": 0.02, "mark": str(number), "state": {"session_id": session_id}}
-            status, job = await post_job(client, "misbehaver", parameters)
-            assert status == 202, job
+            job = await post_when_served(client, "misbehaver", parameters)
             history.record(job["url"], State.ACCEPTED, session=session_id)
             followers.append(asyncio.create_task(follow(job["url"])))
             if number == 20:
@@ -126,8 +124,7 @@ async def test_a_poison_job_among_a_thousand_good_ones(system: System) -> None:
 async def _post_with_poison(client: aiohttp.ClientSession, count: int) -> list[str]:
     urls = []
     for number in range(count):
-        status, job = await post_job(client, "misbehaver", {"deed": "die" if number == 500 else "nothing", "mark": str(number)})
-        assert status == 202, job
+        job = await post_when_served(client, "misbehaver", {"deed": "die" if number == 500 else "nothing", "mark": str(number)})
         urls.append(job["url"])
     return urls
 
@@ -144,7 +141,7 @@ async def test_sigterm_drains(system: System, tmp_path: Path) -> None:
     leaving = await system.worker("misbehaver")
     begun = tmp_path / "begun"
     async with system.client(gateway) as client:
-        _, slow = await post_job(client, "misbehaver", {"deed": "sleep", "seconds": 1, "once": str(begun), "mark": "slow"})
+        slow = await post_when_served(client, "misbehaver", {"deed": "sleep", "seconds": 1, "once": str(begun), "mark": "slow"})
         await appears(begun)
         waiting = [(await post_job(client, "misbehaver", {"mark": str(number)}))[1] for number in range(5)]
         leaving.terminate()
@@ -163,7 +160,8 @@ async def test_a_worker_is_ready_when_the_broker_delivers_to_it(system: System, 
         await worker.ready()
     gateway = await system.gateway()
     async with system.client(gateway) as client:
-        assert (await post_job(client, "dummy", {"async": False}))[0] == 201
+        job = await post_when_served(client, "dummy", {"echo": "delivered"})
+        assert (await poll_job(client, job["url"]))["echo"] == "delivered"
 
 
 async def test_a_gateway_starts_without_a_broker_and_finds_it(system: System, own_rabbitmq: RabbitMQ) -> None:

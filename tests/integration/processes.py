@@ -166,6 +166,19 @@ async def post_job(
         return response.status, await response.json(content_type=None)
 
 
+async def post_when_served(
+    session: aiohttp.ClientSession, service: str, parameters: dict[str, Any], seconds: float = 20.0
+) -> dict[str, Any]:
+    """The document of an accepted asynchronous job. A gateway hears of a new worker a moment after the worker is ready."""
+    async with asyncio.timeout(seconds):
+        while True:
+            status, document = await post_job(session, service, parameters)
+            if status == 202:
+                return document
+            assert document.get("code") == "no_worker", document
+            await asyncio.sleep(0.05)
+
+
 async def poll_job(session: aiohttp.ClientSession, url: str, seconds: float = 30.0) -> dict[str, Any]:
     """The document of a job once it is finished."""
     async with asyncio.timeout(seconds):
