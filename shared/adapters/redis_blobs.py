@@ -36,12 +36,14 @@ return 1
 """,
 )
 # KEYS: the tenant's blobs, then each blob. ARGV: time to keep (milliseconds), then each identifier. Whether each is there.
+# The list decides: the bytes outlive it by the moment between reserving and storing, and must not come back to life.
 _USE = Script.of(
     _NOW,
     """
 local there = {}
 for i = 2, #KEYS do
-  there[i - 1] = redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  local ends = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  there[i - 1] = (ends and tonumber(ends) > now) and redis.call('PEXPIRE', KEYS[i], ARGV[1]) or 0
   if there[i - 1] == 1 then
     redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -78,9 +80,8 @@ class RedisBlobs:
         if not _IDENTIFIER.fullmatch(blob_id):
             return None
         data: bytes | None = await self._lanes.send("GET", self._key(tenant, blob_id))
-        if data is not None:
-            await self.exists(tenant, [blob_id])
-        return data
+        there = data is not None and (await self.exists(tenant, [blob_id]))[0]
+        return data if there else None
 
     async def exists(self, tenant: str, blob_ids: Sequence[str]) -> list[bool]:
         """Asking is a use: whoever refers to a blob in a job wants it to be there when the job runs."""
