@@ -23,7 +23,6 @@ BATCH_SECONDS = Histogram("sensorium_batch_wait_seconds", "From a worker's hand 
 COMPUTE_SECONDS = Histogram("sensorium_compute_seconds", "Computation of a batch", ("service",), buckets=_SECONDS)
 SETTLE_SECONDS = Histogram("sensorium_settle_seconds", "Storing the results of a batch", ("service",), buckets=_SECONDS)
 BATCH_ITEMS = Histogram("sensorium_batch_items", "Items of a batch", ("service",), buckets=(1, 2, 4, 8, 16, 32, 64, 128))
-IN_HAND = Gauge("sensorium_deliveries_in_hand", "Unsettled deliveries", ("service",))
 PARKED = Gauge("sensorium_frames_parked", "Frames that wait for their predecessors", ("service",))
 DEAD_LETTERS = Counter("sensorium_dead_letters_total", "Messages that could not be done, by reason", ("reason",))
 SESSIONS_CLOSED = Counter("sensorium_sessions_closed_total", "Sessions that fell silent and were closed")

@@ -50,7 +50,8 @@ class Settler:
             else:
                 plain.append((work, outcome.event))
         await self._append(plain)
-        refused = [work for work, outcome in turns if not await self._save(work, outcome)]
+        saved = await asyncio.gather(*(self._save(work, outcome) for work, outcome in turns))  # one round trip for all sessions
+        refused = [work for (work, _), ended in zip(turns, saved, strict=True) if not ended]
         self._seconds.observe(time.perf_counter() - begin)
         return refused
 
