@@ -14,7 +14,7 @@ from workers.catalog import Catalog, ServiceType
 
 log = get_logger(__name__)
 _ASK_EVERY = 2.0
-#: Requests for a service that cannot be had make us ask at most this often, in seconds.
+#: Questions that requests for an absent service cause start at least this many seconds apart.
 _ASK_AGAIN = 0.25
 
 
@@ -51,8 +51,10 @@ class Availability:
         """Raise the reason why the service cannot be had. A worker that came a moment ago is looked for before that."""
         if self.fault(service) is None:
             return
+        arrived = time.monotonic()
         async with self._asking:
-            if time.monotonic() - self._asked > _ASK_AGAIN:
+            if self._asked < arrived:  # an answer under way when the request came may be older than the worker
+                await asyncio.sleep(self._asked + _ASK_AGAIN - arrived)
                 await self.ask()
         fault = self.fault(service)
         if fault is not None:
@@ -64,6 +66,7 @@ class Availability:
 
     async def ask(self) -> None:
         """Ask the broker once about every queue."""
+        began = time.monotonic()
         try:
             for name, version in self._catalog:
                 queue = queue_of(name, version)
@@ -79,9 +82,10 @@ class Availability:
             # nobody can be blamed for not being seen while the broker was away
             now = time.monotonic()
             self._seen = dict.fromkeys(self._seen, now)
-        self._asked = time.monotonic()
+        self._asked = began
 
     async def keep_asking(self) -> None:
         while True:
             await asyncio.sleep(_ASK_EVERY)
-            await self.ask()
+            async with self._asking:
+                await self.ask()

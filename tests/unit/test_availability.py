@@ -89,6 +89,14 @@ async def test_a_worker_that_came_a_moment_ago_is_found(broker: Absences, clock:
     assert known.fault(SERVICE) is None
 
 
+async def test_a_worker_that_came_while_the_broker_was_being_asked_is_found(broker: Absences, clock: Clock) -> None:
+    known = Availability(broker, CATALOG, GRACE)
+    await known.ask()  # told before the worker came, and ended only now
+    clock.now += 0.01
+    await serve(broker)
+    await known.require(SERVICE)
+
+
 async def test_many_requests_for_what_is_not_there_ask_once(broker: Absences, clock: Clock) -> None:
     known = Availability(broker, CATALOG, GRACE)
     answers = await asyncio.gather(*(known.require(SERVICE) for _ in range(100)), return_exceptions=True)
