@@ -34,7 +34,7 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         broker = await stack.enter_async_context(open_broker(settings))
         ids = job_ids(settings.secret_key.get_secret_value().encode())  # type: ignore[union-attr]
         stores = await stack.enter_async_context(open_stores(settings, ids.shard))
-        host = Host(settings, broker, stores, open_models(settings), _stuck)
+        host = Host(settings, broker, stores, open_models(settings), _stuck, long_slices=False)
         stack.push_async_callback(host.stop)
         faults = await host.start(kinds)
         catalog = {(kind.name, kind.version): kind for kind in kinds}

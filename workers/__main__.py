@@ -57,7 +57,7 @@ async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(open_broker(settings))
         stores = await stack.enter_async_context(open_stores(settings, None))
-        host = Host(settings, broker, stores, open_models(settings), _die)
+        host = Host(settings, broker, stores, open_models(settings), _die, long_slices=True)
         stack.push_async_callback(host.stop)
         starting = asyncio.create_task(host.start(kinds))
         waiting = asyncio.create_task(stopping.wait())

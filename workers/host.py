@@ -23,7 +23,7 @@ from workers.batching import measure_batch
 from workers.catalog import ServiceType
 from workers.compute import Computer
 from workers.contract import MediaLimits, Models, Network
-from workers.cpus import usable_cpus
+from workers.cpus import prefer_long_slices, usable_cpus
 from workers.runner import Policy, Runner
 
 log = get_logger(__name__)
@@ -83,11 +83,18 @@ def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
 class Host:
     """The runners of this process, on one pool of model threads."""
 
-    def __init__(self, settings: Settings, broker: Broker, stores: Stores, models: Models, on_stuck: Callable[[str], None]) -> None:
-        """``on_stuck`` is called with a service's name when a batch of it outlasts its time or its runner failed."""
+    def __init__(
+        self, settings: Settings, broker: Broker, stores: Stores, models: Models, on_stuck: Callable[[str], None], *, long_slices: bool
+    ) -> None:
+        """``on_stuck`` is called with a service's name when a batch of it outlasts its time or its runner failed.
+
+        ``long_slices``: model threads compute undisturbed where they can. Right for a process that only computes; in one that also
+        speaks HTTP, its event loop would wait for them.
+        """
         self._settings, self._broker, self._stores, self._models, self._on_stuck = settings, broker, stores, models, on_stuck
         self._threads = settings.model_threads or usable_cpus()
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
+        initializer = prefer_long_slices if long_slices else None
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model", initializer=initializer)
         self._runners: list[Runner] = []
         self._verifying: asyncio.Task[None] | None = None
         self._verified_until = 0.0
