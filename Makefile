@@ -62,8 +62,8 @@ lock: ## Write the lock files anew from pyproject.toml, with the newest versions
 	@test -x $(BIN)/python || { python=$$(sh tools/find-python.sh) && "$$python" tools/setup.py environment; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@echo 'setuptools>=77' > .lock.in
-	$(LOCK) $(filter-out --no-upgrade,--upgrade $(ARGS)) pyproject.toml .lock.in $(RUN_EXTRAS:%=--extra %) -o requirements.lock
-	$(LOCK) $(filter-out --no-upgrade,--upgrade $(ARGS)) pyproject.toml .lock.in --constraint requirements.lock --extra dev -o requirements-dev.lock
+	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in $(RUN_EXTRAS:%=--extra %) -o requirements.lock
+	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in --constraint requirements.lock --extra dev -o requirements-dev.lock
 	@rm -f .lock.in
 
 env-example: $(DEV) ## Write .env.example from the settings

@@ -40,7 +40,3 @@ class StreamLimitReached(AccountError):
 
 class SecretKeyChanged(AccountError):
     """The access token was encrypted with another secret key."""
-
-
-class MigrationFailed(AccountError):
-    """The database is of a version that this program does not know; a newer program wrote it."""

@@ -11,13 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from accounts.credentials import Tenant
-from accounts.database import Database
 from accounts.errors import AccountUnknown, EmailInvalid, EmailTaken, StreamLimitReached
 from accounts.keys import secret_of
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Account, Plan, Stream, StreamSecret, clean_email, clean_name, email_key, is_client_id
 from accounts.passwords import Passwords
 from accounts.tables import AccountRow, StreamRow
 from accounts.tokens import TokenVault, new_secret
+from database.engine import Database
 from shared.settings import Settings
 
 #: Asked for in place of what cannot be a client_id; never given to anybody.

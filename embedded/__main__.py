@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from accounts.demo import DemoAccount, ensure_demo, is_loopback
-from accounts.migrate import migrate
 from accounts.store import open_accounts
 from embedded.secret import with_secret
+from database.migrate import migrate
 from gateway.__main__ import job_ids, listen, stop_on_signals
 from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores

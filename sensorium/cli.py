@@ -68,7 +68,7 @@ def _account(args: argparse.Namespace) -> int:
 
 
 def _migrate(args: argparse.Namespace) -> int:
-    from accounts.migrate import migrate
+    from database.migrate import migrate
 
     settings = read_settings()
     asyncio.run(migrate(settings.database_url))

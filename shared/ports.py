@@ -18,12 +18,16 @@ from shared.jobs import Turn
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Bytes for a queue. ``id`` is the job's, ``expires_in`` (seconds) is when the broker gives it to the dead letters."""
+    """Bytes for a queue. ``id`` is the job's, ``expires_in`` (seconds) is when the broker gives it to the dead letters.
+
+    ``makes_queue``: the queue is made if there is none, for what must not wait until somebody consumed once.
+    """
 
     queue: str
     body: bytes
     id: str
     expires_in: float | None = None
+    makes_queue: bool = False
 
 
 def refuse_too_large(message: Message, most: int) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import PerceptionError, ServiceFailed
 from shared.events import Done, Event, Failed
 from shared.log import get_logger
+from shared.visits import Visit
 from workers.batching import Work
 from workers.contract import File, Files, Item, MediaLimits, Output, Service, invalid_parameter
 
@@ -26,11 +27,15 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch brought for one work: its final event, or a passing error to try again; the session's new state."""
+    """What a batch brought for one work: its final event, or a passing error to try again; the session's new state.
+
+    ``visits`` must be safe before the event and the state are.
+    """
 
     event: Event | None
     state: bytes | None = None
     retry: PerceptionError | None = None
+    visits: tuple[Visit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Computer:
             raise invalid_parameter(error) from None
         for name in type(parameters).model_fields:
             _decode(getattr(parameters, name), name)
-        return Item(parameters, self._state(work), _gap(work))
+        return Item(parameters, self._state(work), _gap(work), work.job.created)
 
     def _state(self, work: Work) -> BaseModel | None:
         if work.seen is None or self.service.state_type is None:
@@ -106,7 +111,7 @@ class Computer:
         if work.job.explain:
             result["explain"] = self._explanation(work, seconds, size)
         state = None if item.state is None else item.state.model_dump_json().encode()
-        return Outcome(Done(time.time(), result), state)
+        return Outcome(Done(time.time(), result), state, visits=answer.visits)
 
     def _explanation(self, work: Work, seconds: float, size: int) -> dict[str, Any]:
         return {
@@ -120,12 +125,12 @@ class Computer:
     def _close(self, work: Work) -> Outcome:
         try:
             state = self._state(work)
-            if state is not None and work.seen is not None and work.seen.state is not None:
-                self.service.close(state)
+            had_state = state is not None and work.seen is not None and work.seen.state is not None
+            visits = tuple(self.service.close(state)) if had_state else ()
         except Exception as error:  # a session that cannot be closed must not come back for ever
             log.exception("session.close_failed", service=self.service.name, error=type(error).__name__)
             return Outcome(Failed.of(ServiceFailed(), time.time()))
-        return Outcome(Done(time.time(), {}))
+        return Outcome(Done(time.time(), {}), visits=visits)
 
 
 def _gap(work: Work) -> int:

@@ -13,10 +13,11 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from shared.errors import InvalidParameter, PerceptionError
+from shared.visits import Visit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,21 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """Base of a service's result. With ``omit_none`` a key whose value is None is left out of the answer."""
+    """Base of a service's result. With ``omit_none`` a key whose value is None is left out of the answer.
+
+    ``visits``: what the audience analytics is to keep, beside the answer and safe before it.
+    """
 
     omit_none: ClassVar[bool] = False
+    _visits: tuple[Visit, ...] = PrivateAttr(default=())
+
+    @property
+    def visits(self) -> tuple[Visit, ...]:
+        return self._visits
+
+    def with_visits(self, visits: Sequence[Visit]) -> Self:
+        self._visits = tuple(visits)
+        return self
 
     def as_result(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=self.omit_none)
@@ -217,12 +230,13 @@ class Item(Generic[In]):
 
     ``state`` is None without a session; otherwise a `Service.state_type` that `process` changes in place, decoded afresh
     for each attempt, so that a failed attempt leaves no trace. ``skipped`` counts the frames of the session that were
-    given up since the last one that was applied.
+    given up since the last one that was applied. ``accepted``: when the gateway took the request, seconds since 1970.
     """
 
     input: In
     state: Any = None
     skipped: int = 0
+    accepted: float = 0.0
 
 
 class Network(Protocol):
@@ -274,8 +288,12 @@ class Service(ABC, Generic[In, Out]):
         Called from several threads at a time. A batch holds at most one item of a session.
         """
 
-    def close(self, state: Any) -> None:
-        """The session fell silent; ``state`` is its last state. Called in the order of the session's frames."""
+    def close(self, state: Any) -> Sequence[Visit]:
+        """The session fell silent; ``state`` is its last state. Called in the order of the session's frames.
+
+        Returns the visits that end with it.
+        """
+        return ()
 
     @classmethod
     @abstractmethod

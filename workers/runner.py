@@ -102,7 +102,7 @@ class Runner:
         self._stateful = service.state_type is not None
         self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
         self._samples = SampleReader(stores.blobs, policy.read_seconds)
-        self._settler = Settler(stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
+        self._settler = Settler(broker, stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
         self._inbox: list[Delivery] = []
         self._pending = Pending()
         self._free = policy.slots

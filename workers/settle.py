@@ -12,7 +12,8 @@ from shared.errors import PerceptionError, StoreAway
 from shared.events import Done, Event, Failed
 from shared.jobs import blob_place, is_job_file
 from shared.log import get_logger
-from shared.ports import Entry, Stores
+from shared.ports import Broker, Entry, Message, Stores
+from shared.visits import VISITS
 from workers.batching import Work
 from workers.compute import Outcome
 
@@ -26,8 +27,9 @@ _STORE_PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 class Settler:
     """Stores the outcomes of one service's works and settles their deliveries."""
 
-    def __init__(self, stores: Stores, service: str, *, attempts: int, retry_pause: float) -> None:
+    def __init__(self, broker: Broker, stores: Stores, service: str, *, attempts: int, retry_pause: float) -> None:
         """``attempts``: how often a passing error is tried; ``retry_pause`` (seconds) before the job goes back."""
+        self._broker = broker
         self._stores = stores
         self._service = service
         self._attempts = attempts
@@ -42,8 +44,11 @@ class Settler:
         begin = time.perf_counter()
         plain: list[tuple[Work, Event]] = []
         turns: list[tuple[Work, Outcome]] = []
+        unkept = await self._keep_visits([pair for pair in zip(works, outcomes, strict=True) if pair[1].visits])
         for work, outcome in zip(works, outcomes, strict=True):
-            if outcome.event is None or (outcome.retry is not None and work.attempt < self._attempts):
+            if work.job.id in unkept:
+                self._return_later(work, unkept[work.job.id])
+            elif outcome.event is None or (outcome.retry is not None and work.attempt < self._attempts):
                 self._return_later(work, outcome.retry)
             elif work.job.turn is not None and work.seen is not None:
                 turns.append((work, outcome))
@@ -68,6 +73,27 @@ class Settler:
         """The job had ended already: somebody else's result stands."""
         self._duplicates.inc()
         work.delivery.ack()
+
+    async def _keep_visits(self, brought: Sequence[tuple[Work, Outcome]]) -> dict[str, PerceptionError]:
+        """Hand the visits to the recorder's queue: before the result is stored, since afterwards nobody would do it again.
+
+        So a frame that is computed twice may send them twice, and the recorder writes each visit by its id. Returns the jobs,
+        by id, whose visits could not be handed over, and why.
+        """
+        messages = [
+            (work.job.id, Message(VISITS, visit.encode(work.job.tenant), visit.id, makes_queue=True))
+            for work, outcome in brought
+            for visit in outcome.visits
+        ]
+        published = await asyncio.gather(*(self._broker.publish(message) for _, message in messages), return_exceptions=True)
+        unkept: dict[str, PerceptionError] = {}
+        for (job_id, _), result in zip(messages, published, strict=True):
+            if isinstance(result, PerceptionError):
+                log.error("visits.not_kept", service=self._service, job=job_id, code=result.code)
+                unkept[job_id] = result
+            elif isinstance(result, BaseException):
+                raise result
+        return unkept
 
     async def _append(self, ended: Sequence[tuple[Work, Event]]) -> None:
         if not ended:

@@ -229,7 +229,7 @@ class MemoryBroker:
     async def publish(self, message: Message) -> None:
         refuse_too_large(message, self._message_bytes)
         await self.ping()
-        queue = self._server.queues.get(message.queue)
+        queue = self._server.declare(message.queue) if message.makes_queue else self._server.queues.get(message.queue)
         if queue is None:
             raise NoWorker(f"No worker has served {message.queue} yet; start one with: sensorium worker {message.queue}")
         if queue.ready >= self._limit:

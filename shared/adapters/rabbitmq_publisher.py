@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from aiormq import Channel, Connection
 from aiormq.abc import ChannelFrame
@@ -55,9 +56,18 @@ class Publisher:
         try:
             await self.send(self._topology.queue(message.queue), message)
         except PublishError:
+            if message.makes_queue:
+                await self._make_queue(message)
+                return
             raise NoWorker(f"No worker has served {message.queue} yet; start one with: sensorium worker {message.queue}") from None
         except DeliveryError:
             raise QueueFull(retry_after=self._retry_after) from None
+
+    async def _make_queue(self, message: Message) -> None:
+        """Declare the queue that there was not, and publish to it."""
+        async with answering(self._link.limit, "declaring"):
+            await self._topology.declare(await self._link.connection(), message.queue)
+        await self.publish(replace(message, makes_queue=False))
 
     async def send(self, routing_key: str, message: Message) -> None:
         """Publish to the queue of this exact name; aiormq's `PublishError` and `DeliveryError` come through."""

@@ -37,6 +37,15 @@ async def test_a_queue_that_nobody_ever_served_takes_nothing(broker: Broker) -> 
     assert await broker.depth("service") == Depth(0, 0)
 
 
+async def test_a_message_may_make_its_queue(broker: Broker) -> None:
+    await asyncio.gather(*(broker.publish(Message("service", b"%d" % n, f"m{n}", makes_queue=True)) for n in range(5)))
+    assert await broker.depth("service") == Depth(5, 0)
+    inbox = Inbox()
+    await broker.consume("service", 5, inbox)
+    for delivery in await inbox.take(5):
+        delivery.ack()
+
+
 async def test_each_of_many_publishes_gets_its_own_answer(broker: Broker) -> None:
     await declare(broker)
     queues = ["service", "other"] * 20

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.errors import QueueFull
 from shared.events import Done, Failed, Started
 from shared.jobs import Job, Turn, session_key
 from shared.ports import DEAD_LETTERS, Delivery, Entry, Message
+from shared.visits import VISITS, decode_visit
 from tests.contract import brokers, stores
 from tests.fakes import TENANT, Bench, make_job, open_bench
 
@@ -26,7 +28,7 @@ async def bench(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator
     broker, store = (request.getfixturevalue(name).url for name in ("rabbitmq_server", "redis_server"))
     async with open_bench(broker=broker, store=store, namespace=namespace, publish_seconds=10) as opened:
         yield opened
-    await brokers.remove(broker, namespace, ("misbehaver", DEAD_LETTERS))
+    await brokers.remove(broker, namespace, ("misbehaver", VISITS, DEAD_LETTERS))
     await stores.remove(store, namespace)
 
 
@@ -226,6 +228,54 @@ async def test_the_closing_turn_tells_the_service(bench: Bench, tmp_path: object
     with open(closed) as file:
         assert file.read() == "1,2\n"
     assert (await bench.stores.sessions.load(SESSION)).state is None
+
+
+async def kept_visits(bench: Bench) -> asyncio.Queue[Delivery]:
+    visits: asyncio.Queue[Delivery] = asyncio.Queue()
+    await bench.broker.consume(VISITS, 10, visits.put_nowait)
+    return visits
+
+
+async def test_visits_are_in_the_recorders_queue_before_the_result(bench: Bench) -> None:
+    await bench.start_runner()
+    await bench.do(make_job(deed="visit", mark="v"))
+    assert (await bench.broker.depth(VISITS)).ready == 2  # although no recorder ever ran
+    visits = await kept_visits(bench)
+    seen = [decode_visit((await asyncio.wait_for(visits.get(), 5)).body) for _ in range(2)]
+    assert {(stream, visit.id) for stream, visit in seen} == {(TENANT, "v-0"), (TENANT, "v-1")}
+
+
+async def test_visits_that_end_with_a_session(bench: Bench) -> None:
+    await bench.start_runner()
+    visits = await kept_visits(bench)
+    (turn,) = await numbered(bench, 1)
+    await bench.do(make_job(turn=turn, mark="left"))
+    number = await bench.stores.sessions.number(SESSION)
+    await bench.do(make_job(turn=Turn(SESSION, number, closing=True)))
+    stream, visit = decode_visit((await asyncio.wait_for(visits.get(), 5)).body)
+    assert (stream, visit.id, visit.closed) == (TENANT, "left", True)
+
+
+async def test_without_a_safe_place_for_its_visits_a_job_has_no_result(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.start_runner(retry_pause=0.01)
+    publish = bench.broker.publish
+    refused: list[str] = []
+
+    async def full_at_first(message: Message) -> None:
+        if message.queue == VISITS and len(refused) < 2:
+            assert not (await bench.stores.results.finished([job.id]))[0]
+            refused.append(message.id)
+            raise QueueFull
+        await publish(message)
+
+    job = make_job(deed="visit", mark="v")
+    monkeypatch.setattr(bench.broker, "publish", full_at_first)
+    event = await bench.do(job)
+    assert isinstance(event, Done)
+    assert len(refused) == 2
+    visits = await kept_visits(bench)
+    seen = {decode_visit((await asyncio.wait_for(visits.get(), 5)).body)[1].id for _ in range(2)}
+    assert seen == {"v-0", "v-1"}
 
 
 async def test_stopping_gives_back_what_has_not_begun(bench: Bench) -> None:

@@ -10,9 +10,10 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from shared.errors import ModelMissing, PerceptionError, UnreadableInput
+from shared.visits import Visit
 from workers.contract import Input, Item, Output, Service
 
-Deed = Literal["nothing", "raise", "die", "hang", "too_little", "error", "passing", "sleep"]
+Deed = Literal["nothing", "raise", "die", "hang", "too_little", "error", "passing", "sleep", "visit"]
 
 
 class MisbehaverInput(Input):
@@ -52,15 +53,19 @@ class Misbehaver(Service[MisbehaverInput, MisbehaverOutput]):
 
     def process(self, batch: Sequence[Item[MisbehaverInput]]) -> Sequence[MisbehaverOutput | PerceptionError]:
         answers = [self._answer(item, len(batch)) for item in batch]
+        for item, answer in zip(batch, answers, strict=True):
+            if item.input.deed == "visit" and isinstance(answer, MisbehaverOutput):
+                answer.with_visits([Visit(f"{item.input.mark}-{number}", 0.0, 1.0) for number in range(2)])
         if any(item.input.deed == "too_little" for item in batch):
             return answers[:-1]
         return answers
 
-    def close(self, state: Applied) -> None:
+    def close(self, state: Applied) -> Sequence[Visit]:
         path = os.environ.get("MISBEHAVER_CLOSED")
         if path:
             with open(path, "a") as file:
                 file.write(",".join(state.marks) + "\n")
+        return [Visit(mark, 0.0, 1.0, closed=True) for mark in state.marks if mark]
 
     @classmethod
     def example(cls) -> MisbehaverInput:

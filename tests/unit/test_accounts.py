@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts.database import parse_url
+from database.engine import parse_url
 from accounts.demo import is_loopback
 from accounts.errors import EmailInvalid, NameInvalid, PasswordRefused, SecretKeyChanged
 from accounts.keys import derive, load_or_create_secret, secret_of

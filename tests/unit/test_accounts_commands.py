@@ -13,7 +13,7 @@ import pytest
 
 from accounts.commands import add_arguments, run
 from accounts.credentials import Tenant
-from accounts.migrate import migrate
+from database.migrate import migrate
 from accounts.store import open_accounts
 from shared.settings import Settings, read_settings
 

@@ -1,4 +1,4 @@
-"""The connection to the database of accounts: SQLite in a file, or PostgreSQL."""
+"""The connection to the database of accounts and visits: SQLite in a file, or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class Database:
                 yield session
         except self._failures as error:
             if _lacks_tables(error):
-                raise StoreAway("The database of accounts is not set up; set it up with: sensorium migrate") from error
+                raise StoreAway("The database is not set up; set it up with: sensorium migrate") from error
             if not means_away(error):
                 raise
-            raise StoreAway("The database of accounts does not answer.") from error
+            raise StoreAway("The database does not answer.") from error
 
     async def ping(self) -> None:
         """Raise `StoreAway` unless the database answers and has our tables."""

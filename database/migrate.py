@@ -17,15 +17,19 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from accounts.database import failures, make_engine, means_away, parse_url
-from accounts.errors import MigrationFailed
+from database.engine import failures, make_engine, means_away, parse_url
 from shared.errors import StoreAway
+from shared.settings import SettingsError
 
 _FOLDER = Path(__file__).parent / "migrations"
 #: Any number that is ours: PostgreSQL's advisory locks have no names.
 LOCK = 0x53454E53
 # Alembic keeps the migration at work in variables of its module.
 _one_at_a_time = threading.Lock()
+
+
+class MigrationFailed(SettingsError):
+    """The database is of a version that this program does not know; a newer program wrote it."""
 
 
 async def migrate(database_url: str, seconds: float = 60) -> None:
@@ -54,7 +58,7 @@ def _in_turn(url: URL, seconds: float) -> None:
             raise
         # Without the statement, which SQLAlchemy would tell too.
         reason = getattr(error, "orig", None) or error
-        raise StoreAway(f"The database of accounts cannot be set up: {str(reason) or type(reason).__name__}") from error
+        raise StoreAway(f"The database cannot be set up: {str(reason) or type(reason).__name__}") from error
 
 
 async def _migrate(url: URL, seconds: float) -> None:

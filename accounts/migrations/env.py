@@ -1,9 +1,0 @@
-"""Run by Alembic for each command. The connection comes from `accounts.migrate`, in a transaction already begun there."""
-
-from alembic import context
-
-from accounts.tables import Base
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)
-with context.begin_transaction():
-    context.run_migrations()

@@ -1,0 +1,10 @@
+"""Run by Alembic for each command. The connection comes from `database.migrate`, in a transaction already begun there."""
+
+from alembic import context
+
+import accounts.tables  # noqa: F401 - Base knows the tables of what was imported
+from database.tables import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()
