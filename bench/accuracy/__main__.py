@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.accuracy import pictures, sounds
+from bench.accuracy import pictures, scenes, sounds
 from bench.accuracy.client import Client, data_folder, embedded_client
 from bench.accuracy.figures import Row
 
@@ -19,6 +19,7 @@ MEASURES: dict[str, Callable[[Client], Awaitable[list[Row]]]] = {
     "face_recognition": pictures.face_recognition,
     "gaze_analysis": pictures.gaze_analysis,
     "upper_body_detection": pictures.upper_body,
+    "scene_analysis": scenes.scene_analysis,
     "motion_detection": pictures.motion_detection,
     "qrcode_decoder": pictures.qrcode_decoder,
     "sound_detection": sounds.sound_detection,

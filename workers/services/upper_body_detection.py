@@ -14,15 +14,9 @@ from workers.contract import Image, Input, Item, Models, Network, Output, Servic
 from workers.lib.boxes import clip_boxes
 from workers.lib.tracks import Tracks, follow
 from workers.models import people
+from workers.people import upper_bodies
 
 Array = npt.NDArray[Any]
-
-#: From the top of the head to the hips, in heights of the head's box, and from its middle to either side, in widths.
-HEADS_DOWN, HEADS_ASIDE = 3.2, 1.9
-#: The same where only the head is seen.
-HEADS_DOWN_ALONE, HEADS_ASIDE_ALONE = 3.0, 1.2
-#: A body without its head: the upper part of somebody standing, all of somebody who is cut off or sits.
-SHARE_OF_BODY, WIDTHS_OF_BODY = 0.55, 1.25
 
 
 class UpperBodyDetectionInput(Input):
@@ -78,29 +72,6 @@ class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutp
     def example(cls) -> UpperBodyDetectionInput:
         """Somebody drawn with a brush: enough for the network to find one."""
         return UpperBodyDetectionInput(image=Image(_drawing()))
-
-
-def upper_bodies(found: people.People) -> tuple[Array, Array]:
-    """Boxes float [n, 4] (x, y, width, height in pixels, not clipped) and scores [n] of the upper bodies, by falling score."""
-    persons = people.persons(found)
-    boxes = [_upper_body(found, person) for person in persons]
-    return np.array(boxes, np.float64).reshape(-1, 4), np.array([person.score for person in persons])
-
-
-def _upper_body(found: people.People, person: people.Person) -> tuple[float, float, float, float]:
-    if person.head is None:
-        x, y, width, height = found.bodies.boxes[person.body].tolist()
-        return x, y, width, min(height, max(SHARE_OF_BODY * height, WIDTHS_OF_BODY * width))
-    x, y, width, height = found.heads.boxes[person.head].tolist()
-    middle = x + width / 2
-    if person.body is None:
-        return middle - HEADS_ASIDE_ALONE * width, y, 2 * HEADS_ASIDE_ALONE * width, HEADS_DOWN_ALONE * height
-    body_x, body_y, body_width, body_height = found.bodies.boxes[person.body].tolist()
-    # Both ways at least the head: a body's box may end above its chin.
-    left = min(max(body_x, middle - HEADS_ASIDE * width), x)
-    right = max(min(body_x + body_width, middle + HEADS_ASIDE * width), x + width)
-    bottom = max(min(body_y + body_height, y + HEADS_DOWN * height), y + height)
-    return left, y, right - left, bottom - y
 
 
 def _answer(item: Item[UpperBodyDetectionInput], found: people.People) -> UpperBodyDetectionOutput:

@@ -1,0 +1,217 @@
+"""Who of this frame is who of the last: people followed by where they are and by what they look like.
+
+Like `workers.lib.tracks`, with three differences: patience and speed are in seconds, since cameras keep no even rate; whoever was hidden
+is known again by appearance; and nothing depends on what a client asked for, so that sensitivities cannot change who is who.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from workers.lib.appearance import similarity
+from workers.lib.boxes import intersection_over_union
+from workers.scene.sightings import Sighting
+
+Array = npt.NDArray[Any]
+
+#: A person may be found again so long after the last sighting, in seconds; one of whom little was seen, only so long.
+PATIENCE, BRIEF_PATIENCE = 3.0, 0.45
+#: Seen for less evidence than this, a track is not yet believed.
+_BELIEVED = 3.0
+#: Furthest from where somebody is expected: centre distance in box sizes + |log of the change of size|; and what is added for each
+#: second without a sighting (a brisk walk is 1.6 upper bodies a second).
+_REACH, _REACH_PER_SECOND = 1.0, 1.2
+_MOST_REACH = 3.0
+#: Unlike looks add so much to the distance, for each unit of cosine below `_ALIKE`.
+_LOOKS, _ALIKE = 1.5, 0.7
+#: After so many seconds out of sight somebody must look alike (cosine) to be the same, if both looks are known.
+_HIDDEN, _SAME = 0.5, 0.45
+#: A sighting this near to where a track is expected, and nearer by so much than anything else, is that track's without a look.
+_EXPECTED, _APART = 0.35, 0.25
+#: A person's looks are taken anew after so many seconds, while nobody is near.
+_REFRESH = 2.0
+#: Somebody whose box overlaps with another's by more than this is not alone: the crop would show both.
+_ALONE = 0.1
+#: Share of a small deviation that is followed at once; large ones are followed entirely.
+_GAIN = 0.5
+_SLOW = 3.0  # seconds of expected motion at most: nobody out of sight runs on for ever
+#: How much a sighting proves grows with the time since the one before, within these: (at 25 frames a second less than at 10).
+_PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF = 0.1, 0.8, 3.0
+_CODES = 2
+
+
+@dataclass(slots=True)
+class Track:
+    """One person who is followed. Times in seconds of the session's clock, box and velocity (a second) in pixels.
+
+    ``evidence``: the sum of `Sighting.proof`; it only grows. ``looks``: at most two codes of `workers.lib.appearance`, the first
+    clean one and the last; ``looked`` is when the last was taken.
+    """
+
+    id: int
+    box: list[float]
+    first: float
+    last: float
+    velocity: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    evidence: float = 0.0
+    looks: list[str] = field(default_factory=list)
+    looked: float = -1e9
+
+
+@dataclass(slots=True)
+class Following:
+    """What is remembered from frame to frame."""
+
+    tracks: list[Track] = field(default_factory=list)
+    next_id: int = 1
+
+
+def give_up(following: Following, now: float) -> list[Track]:
+    """Forget whom nobody saw for too long, before a frame is taken in; returns them."""
+    lost = [track for track in following.tracks if now - track.last > _patience(track)]
+    gone = {track.id for track in lost}
+    following.tracks = [track for track in following.tracks if track.id not in gone]
+    return lost
+
+
+def wanted_looks(following: Following, sightings: Sequence[Sighting], now: float) -> list[int]:
+    """The sightings whose looks are needed to tell who is who, or to be known again later: few of them, since that is dear."""
+    if not sightings:
+        return []
+    costs, _ = _distances(following, sightings, now)
+    alone = _are_alone(sightings)
+    known = any(track.looks for track in following.tracks)
+    wanted = []
+    for column in range(len(sightings)):
+        row = _clear_match(costs, column)
+        if row is None:
+            if known and np.isfinite(costs[:, column]).any():
+                wanted.append(column)  # two who are near one another, or a comeback
+            continue
+        track = following.tracks[row]
+        due = now - track.looked >= _REFRESH or now - track.last > _HIDDEN
+        if due and alone[column] and track.evidence >= _BELIEVED / 2:
+            wanted.append(column)
+    return wanted
+
+
+def _clear_match(costs: Array, column: int) -> int | None:
+    """The track that this sighting is no doubt of: where it was expected, and nothing else as near. None if there is doubt."""
+    if not len(costs):
+        return None
+    row = int(costs[:, column].argmin())
+    best = costs[row, column]
+    others = min(np.delete(costs[:, column], row).min(initial=np.inf), np.delete(costs[row], column).min(initial=np.inf))
+    return row if best < _EXPECTED and others - best > _APART else None
+
+
+def follow(following: Following, sightings: Sequence[Sighting], looks: Mapping[int, str], now: float, dt: float) -> list[Track]:
+    """Take the next frame's ``sightings`` into ``following``, and return the track of each.
+
+    ``looks``: the codes of those `wanted_looks` named. ``dt``: seconds since the frame before.
+    """
+    pairs = _assign(following, sightings, looks, now)
+    alone = _are_alone(sightings)
+    seen = []
+    for index, sighting in enumerate(sightings):
+        track = pairs.get(index)
+        if track is None:
+            track = _begin(following, sighting, now)
+        else:
+            _update(track, sighting, now)
+        track.evidence = round(track.evidence + sighting.proof * float(np.clip(dt / _PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF)), 3)
+        if index in looks and alone[index]:
+            track.looks = [*track.looks[: _CODES - 1], looks[index]]
+            track.looked = now
+        seen.append(track)
+    return seen
+
+
+def _patience(track: Track) -> float:
+    return PATIENCE if track.evidence >= _BELIEVED else BRIEF_PATIENCE
+
+
+def _begin(following: Following, sighting: Sighting, now: float) -> Track:
+    track = Track(following.next_id, _rounded(sighting.box), now, now)
+    following.next_id += 1
+    following.tracks.append(track)
+    return track
+
+
+def _assign(following: Following, sightings: Sequence[Sighting], looks: Mapping[int, str], now: float) -> dict[int, Track]:
+    """Index of a sighting -> its track, so that the sum of the distances is the least."""
+    if not following.tracks or not sightings:
+        return {}
+    costs, reach = _distances(following, sightings, now)
+    for column, code in looks.items():
+        for row, track in enumerate(following.tracks):
+            if np.isfinite(costs[row, column]) and track.looks:
+                alike = max(similarity(code, look) for look in track.looks)
+                costs[row, column] += _LOOKS * max(0.0, _ALIKE - alike)
+                if now - track.last > _HIDDEN and alike < _SAME:
+                    costs[row, column] = np.inf
+    # To be left without a sighting costs a track as much as its reach: a good match is not given up for two poor ones. Ties go to who is
+    # better known.
+    known = np.array([0.0 if track.evidence >= _BELIEVED else 0.15 for track in following.tracks])[:, None]
+    costs = np.where(costs <= reach[:, None], costs + known, np.inf)
+    nobody = np.where(np.eye(len(reach), dtype=bool), reach + 0.15, np.inf)
+    table = np.hstack([costs, nobody])
+    rows, columns = linear_sum_assignment(np.where(np.isfinite(table), table, 1e6))
+    return {column: following.tracks[row] for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if column < len(sightings)}
+
+
+def _distances(following: Following, sightings: Sequence[Sighting], now: float) -> tuple[Array, Array]:
+    """[tracks, sightings] as in `workers.lib.tracks`, infinite beyond reach; and the reach of each track [tracks]."""
+    away = np.array([now - track.last for track in following.tracks])
+    reach = np.minimum(_REACH + _REACH_PER_SECOND * np.maximum(away - 0.2, 0.0), _MOST_REACH)
+    if not following.tracks:
+        return np.empty((0, len(sightings))), reach
+    expected = np.array([_expected(track, now) for track in following.tracks])
+    boxes = np.array([sighting.box for sighting in sightings])
+    sides = [np.sqrt(np.maximum(group[:, 2] * group[:, 3], 1.0)) for group in (expected, boxes)]
+    # Tops of heads rather than centres: how far down somebody is seen changes with what stands before them.
+    anchors = [group[:, :2] + group[:, 2:] * [0.5, 0.25] for group in (expected, boxes)]
+    apart = np.linalg.norm(anchors[0][:, None] - anchors[1][None], axis=2)
+    costs = apart / np.sqrt(sides[0][:, None] * sides[1][None]) + np.abs(np.log(sides[0][:, None] / sides[1][None]))
+    return np.where(costs <= reach[:, None], costs, np.inf), reach
+
+
+def _are_alone(sightings: Sequence[Sighting]) -> list[bool]:
+    """Whether nobody else is in the box that would be cut out."""
+    if not sightings:
+        return []
+    boxes = np.array([sighting.whole for sighting in sightings])
+    overlaps = intersection_over_union(boxes, boxes)
+    np.fill_diagonal(overlaps, 0.0)
+    return [bool(row.max() < _ALONE) for row in overlaps]
+
+
+def _expected(track: Track, now: float) -> list[float]:
+    x, y, width, height = track.box
+    seconds = min(now - track.last, _SLOW) if now - track.last < 1.0 else 1.0
+    return [x + seconds * track.velocity[0], y + seconds * track.velocity[1], width, height]
+
+
+def _update(track: Track, sighting: Sighting, now: float) -> None:
+    """An alpha-beta filter with time in seconds; see `workers.lib.tracks`."""
+    expected = np.array(_expected(track, now))
+    deviation = sighting.box - expected
+    shift = deviation[:2] + deviation[2:] / 2
+    size = max(float(np.sqrt(expected[2] * expected[3])), 1.0)
+    gain = min(1.0, _GAIN + 2 * float(np.abs(deviation).max()) / size)
+    seconds = now - track.last
+    if seconds > 0:
+        velocity_gain = gain * gain / (2 - gain)
+        track.velocity = _rounded(np.array(track.velocity) + velocity_gain * shift / max(seconds, 0.04))
+    track.box = _rounded(expected + gain * deviation)
+    track.last = now
+
+
+def _rounded(values: Array) -> list[float]:
+    return [round(float(value), 2) for value in values]

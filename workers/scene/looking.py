@@ -1,0 +1,104 @@
+"""The networks of the scene analysis, run once over the people of all frames of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.contract import Image, Models, Network
+from workers.faces import MOST_FACES, MOST_FACES_ON_CPU, detect_faces
+from workers.lib.faces import Sight, in_groups
+from workers.models import age_gender, expression, gaze, head_pose, people, person_reid, yunet
+from workers.scene.person import Look
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+MODELS = (
+    people.MODEL,
+    yunet.MODEL,
+    person_reid.MODEL,
+    *head_pose.MODELS,
+    gaze.MODEL,
+    expression.MODEL_A,
+    expression.MODEL_B,
+    age_gender.MODEL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A face to be looked at: the ``image`` uint8 [height, width, 3] BGR, YuNet's ``box`` [4], ``points`` [5, 2] and ``score``; and what of it is due."""
+
+    image: Array
+    box: Array
+    points: Array
+    score: float
+    who: bool
+    expression: bool
+
+    @property
+    def sight(self) -> Sight:
+        return Sight(self.image, self.box[None], self.points[None])
+
+
+class Networks:
+    """All networks, opened once."""
+
+    def __init__(self, models: Models) -> None:
+        def opened(name: str) -> Network:
+            return models.open(name)
+
+        self._people, self._faces, self._reid = opened(people.MODEL), opened(yunet.MODEL), opened(person_reid.MODEL)
+        self._poses = [opened(name) for name in head_pose.MODELS]
+        self._gaze, self._who = opened(gaze.MODEL), opened(age_gender.MODEL)
+        self._expressions = opened(expression.MODEL_A), opened(expression.MODEL_B)
+        self._most = MOST_FACES_ON_CPU if self._people.device == "cpu" else MOST_FACES
+
+    def people(self, images: Sequence[Image], min_scores: Sequence[float]) -> list[people.People]:
+        """The people in each picture; pictures with the same least score go through the network together."""
+        found: dict[int, people.People] = {}
+        for score in sorted(set(min_scores)):
+            members = [index for index, wanted in enumerate(min_scores) if wanted == score]
+            seen = people.detect(self._people, [images[index].pixels for index in members], min_score=score)
+            found.update(zip(members, seen, strict=True))
+        return [found[index] for index in range(len(images))]
+
+    def faces(self, images: Sequence[Image]) -> list[yunet.Faces]:
+        """The faces in each picture."""
+        return detect_faces(self._faces, images)
+
+    def embeddings(self, crops: Sequence[Array]) -> Array:
+        """float32 [n, 256]: what people look like, of crops as `workers.models.person_reid.crop` makes them."""
+        groups = [person_reid.embed(self._reid, crops[start : start + self._most]) for start in range(0, len(crops), self._most)]
+        return np.concatenate(groups) if groups else np.empty((0, person_reid.DIMENSIONS), np.float32)
+
+    def look(self, wanted: Sequence[Wanted]) -> list[Look]:
+        """Each face, with those networks that are due for it."""
+        poses = self._measured(wanted, self._directions)
+        who = iter(self._measured([one for one in wanted if one.who], self._age_and_gender))
+        moods = iter(
+            self._measured([one for one in wanted if one.expression], lambda sights: expression.estimate(*self._expressions, sights))
+        )
+        looks = []
+        for one, angles in zip(wanted, poses, strict=True):
+            age, female = next(who) if one.who else (None, None)
+            mood = next(moods) if one.expression else None
+            looks.append(Look(one.box, one.points, one.score, angles[:3], angles[3:], age, female, mood))
+        return looks
+
+    def _directions(self, sights: Sequence[Sight]) -> Array:
+        poses = head_pose.estimate(self._poses, sights)
+        return np.column_stack([poses.yaw, poses.pitch, poses.roll, *gaze.estimate(self._gaze, sights, poses)])
+
+    def _age_and_gender(self, sights: Sequence[Sight]) -> Array:
+        found = age_gender.estimate(self._who, sights)
+        return np.column_stack([found.age, found.female])
+
+    def _measured(self, wanted: Sequence[Wanted], measure: Callable[[Sequence[Sight]], Array]) -> list[Array]:
+        """A row for each face; a crowd goes through in groups, so that it takes no more memory than a group."""
+        return [row for group in in_groups([one.sight for one in wanted], self._most) for row in measure(group)]

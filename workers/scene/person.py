@@ -1,0 +1,220 @@
+"""What is known of one person over time: where, how long, standing, looking, and who.
+
+A track (`workers.scene.following`) is somebody who is followed. What a client is told of is an entity: a track while it is in view. A track
+that comes back after its entity disappeared is a new entity, with what is known of the person and without what was measured of the stay.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from shared.visits import Direction, Gender, Visit
+from workers.scene.clock import MAX_STEP, Clock, Step
+from workers.scene.estimates import Demography, Expressions, quality
+from workers.scene.presets import Preset
+
+Array = npt.NDArray[Any]
+
+#: Somebody whose head went no further than this in so many seconds stood still all the while: in upper bodies (about 0.85 m), where
+#: coming nearer or going away counts as the change of the size's logarithm times the other.
+STILL_SECONDS, STILL_DISTANCE, STILL_NEARER = 1.0, 0.25, 0.7
+#: The path is remembered in steps of at least so many seconds.
+_PATH_STEP = 0.095
+#: Looks at the camera that are this far apart are one (a blink, a missed face), in seconds or in 1.5 frames.
+_BLINK, _BLINK_FRAMES = 0.4, 1.5
+#: A gaze rests while it stays within this angle of where it began, in radians.
+FOCUS_CONE = 0.21
+#: From this displacement on, in upper bodies, a path has a direction.
+DIRECTED = 0.4
+#: A visit that lasts is told again each so many seconds.
+PROVISIONAL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a face in one frame. ``box`` [4] and ``points`` [5, 2] in pixels as YuNet gives them, ``score`` the probability of a face;
+    ``head`` (yaw, pitch, roll) and ``gaze`` (yaw, pitch) in radians; of what was not due this time None: ``age`` in years,
+    ``female`` log odds, ``expressions`` [5] logarithms of chances."""
+
+    box: Array
+    points: Array
+    score: float
+    head: Array
+    gaze: Array
+    age: float | None = None
+    female: float | None = None
+    expressions: Array | None = None
+
+
+@dataclass(slots=True)
+class Stay:
+    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``path``: [time, x, y, log height] of the last
+    second; ``origin``: [x, y, height] where it
+    began; ``furthest``: the largest displacement so far, in upper bodies; ``told``: the last provisional visit; ``tellings``: how many
+    events of age and gender there were."""
+
+    first: float
+    last: float
+    stop: float = 0.0
+    attention: float = 0.0
+    still: bool = False
+    counted: float = -1e9
+    path: list[list[float]] = field(default_factory=list)
+    origin: list[float] = field(default_factory=list)
+    offset: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    furthest: float = 0.0
+    told: float = 0.0
+    tellings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Person:
+    """Everything that a session remembers of one person. ``entity``: how many entities the track has been; ``shown``: it appeared and has not
+    disappeared. ``gaze_at`` and ``attended``: when a face, and a look at the camera, were last seen. ``focus``: [since, yaw, pitch] of a
+    gaze that rests. ``episodes``: what is going on (an expression, ``focus``), and whether it was told."""
+
+    track: int
+    stay: Stay
+    entity: int = 0
+    shown: bool = False
+    gone: bool = False
+    box: list[float] = field(default_factory=list)
+    velocity: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    body: list[int] = field(default_factory=list)
+    body_score: float = 0.0
+    face: list[int] = field(default_factory=list)
+    face_score: float = 0.0
+    points: list[list[int]] = field(default_factory=list)
+    head: list[float] = field(default_factory=list)
+    gaze: list[float] = field(default_factory=list)
+    gaze_at: float = -1e9
+    attended: float = -1e9
+    focus: list[float] = field(default_factory=list)
+    episodes: dict[str, bool] = field(default_factory=dict)
+    gender_proof: float = 0.0
+    demography: Demography = field(default_factory=Demography)
+    expressions: Expressions = field(default_factory=Expressions)
+
+    def id(self, salt: str) -> str:
+        """The entity's: chance, but the same for a frame that is computed twice, and another in every session."""
+        return str(uuid.uuid5(uuid.UUID(salt), f"{self.track}.{self.entity}"))
+
+    def begin_again(self, now: float) -> None:
+        """The person is back after the entity disappeared: a new entity."""
+        self.entity += 1
+        self.shown = self.gone = False
+        self.stay = Stay(now, now)
+        self.focus, self.episodes, self.attended = [], {}, -1e9
+
+    def move(self, box: Array, velocity: list[float], step: Step) -> None:
+        """Seen in this frame, at ``box`` float [4] (head to hips, smoothed; pixels), with ``velocity`` in pixels a second."""
+        stay = self.stay
+        self.box, self.velocity = [round(float(value), 1) for value in box], velocity
+        x, y, height = float(box[0] + box[2] / 2), float(box[1] + 0.15 * box[3]), max(float(box[3]), 1.0)
+        if not stay.origin:
+            stay.origin = [round(x, 1), round(y, 1), round(height, 1)]
+        self._stand(step, x, y, math.log(height))
+        scale = math.sqrt(stay.origin[2] * height)
+        stay.offset = [round((x - stay.origin[0]) / scale, 3), round((y - stay.origin[1]) / scale, 3)]
+        stay.furthest = max(stay.furthest, round(math.hypot(*stay.offset), 3))
+        stay.last = step.now
+
+    def _stand(self, step: Step, x: float, y: float, size: float) -> None:
+        stay, now = self.stay, step.now
+        since_last = min(now - stay.last, MAX_STEP) if stay.path else 0.0
+        furthest, watched = 0.0, 0.0
+        for time, other_x, other_y, other_size in stay.path:
+            scale = math.exp((size + other_size) / 2)
+            apart = math.hypot(x - other_x, y - other_y) / scale + STILL_NEARER * abs(size - other_size)
+            furthest = max(furthest, apart)
+            watched = max(watched, now - time)
+        if furthest >= STILL_DISTANCE:
+            stay.still = False
+        elif stay.still:
+            stay.stop = round(stay.stop + since_last, 4)
+        elif watched >= STILL_SECONDS - 1e-6:
+            stay.still = True
+            stay.stop = round(stay.stop + min(watched, now - stay.counted, MAX_STEP), 4)
+        if stay.still:
+            stay.counted = now
+        if not stay.path or now - stay.path[-1][0] >= _PATH_STEP:
+            stay.path.append([round(now, 3), round(x, 1), round(y, 1), round(size, 3)])
+        stay.path = [
+            point for index, point in enumerate(stay.path) if now - point[0] <= STILL_SECONDS + 1e-6 or index == len(stay.path) - 1
+        ]
+
+    def look(self, look: Look, preset: Preset, step: Step) -> None:
+        """A face was seen in this frame."""
+        now = step.now
+        worth = quality(look.box, float(look.head[0]), preset.min_face)
+        self.head = [round(float(value), 4) for value in look.head]
+        self.gaze = [round(float(value), 4) for value in look.gaze]
+        self._attend(preset, step)
+        self._rest(now)
+        self.gaze_at = now
+        if look.age is not None and look.female is not None:
+            self.demography.add(look.age, look.female, worth, now)
+            if self.demography.gender_confidence >= 0.6:
+                self.gender_proof = max(self.gender_proof, round(self.demography.settled, 4))
+        if look.expressions is not None:
+            self.expressions.add(look.expressions, worth, now)
+
+    def _attend(self, preset: Preset, step: Step) -> None:
+        yaw, pitch = self.gaze
+        if abs(yaw) > preset.gaze_yaw or not -preset.gaze_down <= pitch <= preset.gaze_pitch:
+            return
+        apart = step.now - self.attended
+        if apart <= max(_BLINK, min(_BLINK_FRAMES * step.counted, MAX_STEP)):
+            self.stay.attention = round(self.stay.attention + apart, 4)
+        self.attended = step.now
+
+    def _rest(self, now: float) -> None:
+        yaw, pitch = self.gaze
+        if not self.focus or math.hypot(yaw - self.focus[1], pitch - self.focus[2]) > FOCUS_CONE or now - self.gaze_at > MAX_STEP:
+            self.focus = [now, yaw, pitch]
+            self.episodes.pop("focus", None)
+
+    @property
+    def direction(self) -> Direction:
+        """Where the person went in the picture, from the beginning of the stay."""
+        x, y = self.stay.offset
+        if math.hypot(x, y) < DIRECTED:
+            return "unknown"
+        if abs(x) >= abs(y):
+            return "right" if x > 0 else "left"
+        return "down" if y > 0 else "up"
+
+    @property
+    def gender(self) -> Gender | None:
+        if not self.demography.weight:
+            return None
+        return "female" if self.demography.female > 0 else "male"
+
+    def visit(self, salt: str, clock: Clock, *, closed: bool) -> Visit:
+        """What the audience analytics keeps."""
+        known = self.demography.weight > 0
+        happiness = self.expressions.mean_happiness
+        return Visit(
+            id=self.id(salt),
+            started=round(clock.wall(self.stay.first), 3),
+            view_seconds=round(self.stay.last - self.stay.first, 3),
+            stop_seconds=round(self.stay.stop, 3),
+            attention_seconds=round(self.stay.attention, 3),
+            age=round(self.demography.age, 1) if known else None,
+            gender=self.gender,
+            happiness=None if happiness is None else round(happiness, 4),
+            direction=self.direction,
+            closed=closed,
+        )
+
+    def provisional_is_due(self, now: float) -> bool:
+        """Whether the visit has lasted so long that it is to be told before it ends. Says yes once each minute."""
+        if self.stay.last - max(self.stay.told, self.stay.first) < PROVISIONAL_SECONDS:
+            return False
+        self.stay.told = now
+        return True
