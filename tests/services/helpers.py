@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import resource
+import sys
 import wave
 from collections.abc import Iterator
 from functools import cache
@@ -114,3 +117,13 @@ def labelled(task: str) -> tuple[Path, list[dict[str, str]]]:
 def by_file(rows: list[dict[str, str]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
     for name in dict.fromkeys(row["file"] for row in rows):
         yield name, [row for row in rows if row["file"] == name]
+
+
+def peak_megabytes() -> float:
+    """The most memory that this program ever had in hand. On Linux the kernel's own count for the program: `getrusage` starts from
+    what the process that began it had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

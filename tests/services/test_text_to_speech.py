@@ -193,8 +193,8 @@ def test_without_the_library_the_service_is_unavailable(monkeypatch: pytest.Monk
 def test_memory_is_bounded() -> None:
     """The text that takes longest to say, in a process of its own: its peak in megabytes."""
     code = """if True:
-        import json, resource
-        from tests.services.helpers import answer, given, loaded
+        import json
+        from tests.services.helpers import answer, given, loaded, peak_megabytes
         from shared.errors import InputTooLarge
         from workers.services.text_to_speech import TextToSpeech
         service, outcomes = loaded(TextToSpeech), []
@@ -203,7 +203,7 @@ def test_memory_is_bounded() -> None:
                 outcomes.append(len(answer(service, given(TextToSpeech, text=text, lang="en-US"))["sound"]) > 1e6)
             except InputTooLarge:
                 outcomes.append("too large")
-        print(json.dumps([outcomes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+        print(json.dumps([outcomes, peak_megabytes()]))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     outcomes, megabytes = json.loads(done.stdout.splitlines()[-1])
