@@ -7,8 +7,11 @@ from contextlib import AsyncExitStack
 
 from accounts.demo import DemoAccount, ensure_demo, is_loopback
 from accounts.store import open_accounts
-from embedded.secret import with_secret
+from analytics.recorder import Recorder
+from analytics.store import Visits
+from database.engine import Database
 from database.migrate import migrate
+from embedded.secret import with_secret
 from gateway.__main__ import job_ids, listen, stop_on_signals
 from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores
@@ -34,12 +37,24 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         broker = await stack.enter_async_context(open_broker(settings))
         ids = job_ids(settings.secret_key.get_secret_value().encode())  # type: ignore[union-attr]
         stores = await stack.enter_async_context(open_stores(settings, ids.shard))
+        database = Database(settings.database_url, settings.store_seconds)
+        stack.push_async_callback(database.close)
+        # Before the workers and closed after them, so that what they hand over last is written too.
+        recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
+        stack.push_async_callback(recorder.stop)
+        await recorder.start()
         host = Host(settings, broker, stores, open_models(settings), _stuck, long_slices=False)
         stack.push_async_callback(host.stop)
         faults = await host.start(kinds)
         catalog = {(kind.name, kind.version): kind for kind in kinds}
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, ids, faults))
-        pings = {"broker": broker.ping, "store": stores.ping, "accounts": accounts.ping, "services": host.verify}
+        pings = {
+            "broker": broker.ping,
+            "store": stores.ping,
+            "accounts": accounts.ping,
+            "services": host.verify,
+            "recorder": recorder.verify,
+        }
         port = await listen(build_app(gate, pings), settings, stack)
         print(banner(settings.public_url or f"http://{settings.host}:{port}", account), flush=True)
         for name, fault in faults.items():

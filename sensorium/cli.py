@@ -67,6 +67,18 @@ def _account(args: argparse.Namespace) -> int:
     return asyncio.run(run(args, with_secret(read_settings())))
 
 
+def _recorder(args: argparse.Namespace) -> int:
+    from analytics.__main__ import run
+
+    return run(read_settings(health_port=args.health_port))
+
+
+def _visits(args: argparse.Namespace) -> int:
+    from analytics.commands import run
+
+    return asyncio.run(run(args, read_settings()))
+
+
 def _migrate(args: argparse.Namespace) -> int:
     from database.migrate import migrate
 
@@ -112,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--check", action="store_true", help="load the services, run their examples and end")
     worker.add_argument("--device", choices=("cpu", "cuda"), help="where networks run")
     worker.add_argument("--health-port", type=int, help="serve /healthz, /readyz and /metrics here")
+    recorder = command("recorder", _recorder, "Write what workers tell of visits into the database.")
+    recorder.add_argument("--health-port", type=int, help="serve /healthz, /readyz and /metrics here")
     _add_kept_commands(command)
     settings = command("settings", _settings, "Show every setting, secrets masked.")
     settings.add_argument("--example", action="store_true", help="print the text of .env.example")
@@ -122,12 +136,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The commands over what is kept: weights, accounts, the database."""
+    """The commands over what is kept: weights, accounts, visits, the database."""
     from accounts.commands import add_arguments as add_account_arguments
+    from analytics.commands import add_arguments as add_visit_arguments
     from models.commands import add_arguments as add_model_arguments
 
     add_model_arguments(command("models", _models, "Pull, list and verify the weights of the networks."))
     add_account_arguments(command("account", _account, "Accounts and the credentials of their streams."))
+    add_visit_arguments(command("visits", _visits, "Delete what is kept of visits."))
     command("migrate", _migrate, "Create or update the tables of the database.")
 
 

@@ -26,6 +26,9 @@ BATCH_ITEMS = Histogram("sensorium_batch_items", "Items of a batch", ("service",
 PARKED = Gauge("sensorium_frames_parked", "Frames that wait for their predecessors", ("service",))
 DEAD_LETTERS = Counter("sensorium_dead_letters_total", "Messages that could not be done, by reason", ("reason",))
 SESSIONS_CLOSED = Counter("sensorium_sessions_closed_total", "Sessions that fell silent and were closed")
+VISITS_WRITTEN = Counter("sensorium_visits_written_total", "Records of visits that are safe in the database, told once or again")
+VISITS_DROPPED = Counter("sensorium_visits_dropped_total", "Records of visits that could not be kept, by reason", ("reason",))
+VISITS_DELETED = Counter("sensorium_visits_deleted_total", "Visits whose time was over")
 
 
 def exposition() -> bytes:

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     store: str = Field("memory://", description="Results, sessions and blobs: memory:// or redis://host:6379/0")
     database: str | None = Field(
         None,
-        description="Accounts: sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/name; by default SQLite in the data folder",
+        description="Accounts and visits: sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/name; by default SQLite in the data folder",
     )
     data_dir: Path = Field(Path("var"), description="Folder of what an embedded system keeps: its database and its secret key")
     namespace: str = Field(
@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     process_seconds: float = Field(120, gt=0, description="A batch that computes for longer ends its worker, which is then replaced")
     drain_seconds: float = Field(30, gt=0, description="On SIGTERM, work in hand may take this long to finish")
     health_port: int = Field(0, ge=0, le=65535, description="A worker serves /healthz, /readyz and /metrics here; 0 for none")
+
+    # Audience analytics
+    senior_age: float = Field(50, gt=0, le=120, description="Whoever is at least this old, in years, counts as senior")
+    visit_days: int = Field(400, ge=0, description="Visits are kept for so many days after they began; 0 keeps them for ever")
+    recorder_batch: int = Field(500, gt=0, le=10_000, description="Most visits that a recorder writes in one transaction")
+    data_token_seconds: float = Field(3600, gt=0, description="A token for the data API is valid for this time")
 
     # Telling
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe events that are logged")

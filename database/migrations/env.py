@@ -2,7 +2,8 @@
 
 from alembic import context
 
-import accounts.tables  # noqa: F401 - Base knows the tables of what was imported
+import accounts.tables
+import analytics.tables  # noqa: F401 - Base knows the tables of what was imported
 from database.tables import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)

@@ -294,7 +294,7 @@ async def test_database_of_a_newer_program_is_left_alone(accounts: Accounts, dat
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     await engine.dispose()
-    with pytest.raises(match="newer"):
+    with pytest.raises(MigrationFailed, match="newer"):
         await migrate(database)
     await accounts.ping()
 

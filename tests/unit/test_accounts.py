@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from database.engine import parse_url
 from accounts.demo import is_loopback
 from accounts.errors import EmailInvalid, NameInvalid, PasswordRefused, SecretKeyChanged
 from accounts.keys import derive, load_or_create_secret, secret_of
 from accounts.model import StreamSecret, clean_name, email_key, is_client_id
 from accounts.passwords import Passwords
 from accounts.tokens import TokenVault, new_secret
+from database.engine import parse_url
 from shared.settings import SettingsError, read_settings
 
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -13,8 +13,8 @@ import pytest
 
 from accounts.commands import add_arguments, run
 from accounts.credentials import Tenant
-from database.migrate import migrate
 from accounts.store import open_accounts
+from database.migrate import migrate
 from shared.settings import Settings, read_settings
 
 Command = Callable[..., str]

@@ -1,0 +1,48 @@
+"""The recorder process: ``sensorium recorder``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+
+from analytics.recorder import Recorder
+from analytics.store import Visits
+from database.engine import Database
+from shared.bootstrap import open_broker
+from shared.log import configure, get_logger
+from shared.settings import Settings, read_settings
+from workers.health import serve_health
+
+log = get_logger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Record until SIGTERM or SIGINT. The root of the process: what it opens, readiness asks and shutdown closes."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_url, settings.store_seconds)
+        stack.push_async_callback(database.close)
+        broker = await stack.enter_async_context(open_broker(settings))
+        recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
+        stack.push_async_callback(recorder.stop)
+        await recorder.start()
+        await stack.enter_async_context(serve_health(settings.host, settings.health_port, recorder.verify))
+        log.info("recorder.ready")
+        await stopping.wait()
+        log.info("recorder.stopping")
+    return 0
+
+
+def run(settings: Settings) -> int:
+    """Serve on the fast event loop; returns the exit status."""
+    import uvloop  # not on every platform
+
+    configure(settings.log_level, settings.log_format)
+    return uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(read_settings()))
