@@ -14,6 +14,15 @@ class Tenant:
     account: str
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A stream as it is now. ``email_key`` is its account's (`accounts.model.email_key`); ``fingerprint`` changes with its access token."""
+
+    account: str
+    email_key: str
+    fingerprint: str
+
+
 class Credentials(Protocol):
     """Checks the credentials of streams."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from accounts.credentials import Tenant
+from accounts.credentials import Proof, Tenant
 from accounts.errors import AccountUnknown, EmailInvalid, EmailTaken, StreamLimitReached
 from accounts.keys import secret_of
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Account, Plan, Stream, StreamSecret, clean_email, clean_name, email_key, is_client_id
@@ -127,6 +128,17 @@ class Accounts:
         right = self._vault.matches(asked, access_token, None if row is None else row.token_digest)
         allowed = self.demo_allowed or asked != DEMO_SECRET.client_id
         return Tenant(asked, row.account_id) if row is not None and right and allowed else None
+
+    async def proof_of(self, client_id: str) -> Proof | None:
+        """What tokens for a stream are bound to; None when there is no such stream, or only for the demonstration that is not allowed."""
+        chosen = select(AccountRow.id, AccountRow.email_key, StreamRow.token_digest).join(StreamRow, StreamRow.account_id == AccountRow.id)
+        asked = client_id if is_client_id(client_id) else _NOBODY
+        async with self._database.reading() as session:
+            row = (await session.execute(chosen.where(StreamRow.client_id == asked))).one_or_none()
+        if row is None or (asked == DEMO_SECRET.client_id and not self.demo_allowed):
+            return None
+        # Not the digest itself: tokens are seen by browsers and proxies.
+        return Proof(row.id, row.email_key, blake2b(row.token_digest, digest_size=16, person=b"data-token").hexdigest())
 
     def _stream_row(self, account: AccountRow, name: str, secret: StreamSecret) -> StreamRow:
         digest = self._vault.digest(secret.client_id, secret.access_token)

@@ -12,7 +12,7 @@ from analytics.store import Visits
 from database.engine import Database
 from database.migrate import migrate
 from embedded.secret import with_secret
-from gateway.__main__ import job_ids, listen, stop_on_signals
+from gateway.__main__ import job_ids, listen, open_data_face, stop_on_signals
 from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores
 from shared.log import configure, get_logger
@@ -55,7 +55,8 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
             "services": host.verify,
             "recorder": recorder.verify,
         }
-        port = await listen(build_app(gate, pings), settings, stack)
+        data = await open_data_face(settings, accounts, stack)
+        port = await listen(build_app(gate, pings, data), settings, stack)
         print(banner(settings.public_url or f"http://{settings.host}:{port}", account), flush=True)
         for name, fault in faults.items():
             print(f"  {name} is not available: {fault.message}", flush=True)

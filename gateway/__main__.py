@@ -9,10 +9,15 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from accounts.keys import derive
-from accounts.store import open_accounts
+from accounts.keys import derive, secret_of
+from accounts.store import Accounts, open_accounts
+from analytics.queries import Audience
+from analytics.tokens import DataTokens
+from database.engine import Database
 from gateway.app import build_app, open_gate
+from gateway.auth import FailureLimit
 from gateway.server import GuardedRunner
+from gateway.state import DataFace
 from shared.bootstrap import open_broker, open_stores
 from shared.job_ids import SHARDS, JobIds
 from shared.log import configure, get_logger
@@ -25,6 +30,14 @@ log = get_logger(__name__)
 def job_ids(secret: bytes) -> JobIds:
     """The identifiers of this process. Chance spreads gateways over the channels; two on one channel only hear more."""
     return JobIds(derive(secret, "job-ids"), random.randrange(SHARDS))  # noqa: S311 - nothing secret
+
+
+async def open_data_face(settings: Settings, accounts: Accounts, stack: AsyncExitStack) -> DataFace:
+    """The parts of the data API, closed with ``stack``."""
+    database = Database(settings.database_url, settings.store_seconds)
+    stack.push_async_callback(database.close)
+    tokens = DataTokens(secret_of(settings), settings.data_token_seconds)
+    return DataFace(accounts, tokens, Audience(database), FailureLimit())
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -58,7 +71,8 @@ async def serve(settings: Settings) -> int:
         catalog = load_catalog(settings.extra_services)
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, ids))
         pings = {"broker": broker.ping, "store": stores.ping, "accounts": accounts.ping}
-        port = await listen(build_app(gate, pings), settings, stack)
+        data = await open_data_face(settings, accounts, stack)
+        port = await listen(build_app(gate, pings, data), settings, stack)
         log.info("gateway.listening", host=settings.host, port=port)
         await stopping.wait()
         log.info("gateway.stopping")

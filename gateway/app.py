@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import ModuleType
 
 from aiohttp import web
 
@@ -14,8 +15,9 @@ from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.middleware import middleware
-from gateway.routes import blobs, health, jobs, services
-from gateway.state import GATE, Gate
+from gateway.routes import blobs, health, jobs, services, tokens
+from gateway.routes import data as data_routes
+from gateway.state import DATA, GATE, DataFace, Gate
 from gateway.submit import Submitter
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
@@ -27,14 +29,32 @@ from workers.catalog import Catalog
 log = get_logger(__name__)
 
 
-def build_app(gate: Gate, pings: health.Pings) -> web.Application:
-    """The web application over a gate's parts; opens nothing."""
+def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> web.Application:
+    """The web application over a gate's parts, with the faces that the settings name; opens nothing.
+
+    Without ``data`` there is no data API.
+    """
+    faces = _faces(gate.settings)
     app = web.Application(middlewares=[middleware])
     app[GATE] = gate
     app[health.PINGS] = pings
-    for module in (health, services, jobs, blobs):
+    modules: list[ModuleType] = [health]
+    if "gate" in faces:
+        modules += [services, jobs, blobs]
+    if data is not None:
+        app[DATA] = data
+        modules += [tokens] if "console" in faces else []
+        modules += [data_routes] if "data" in faces else []
+    for module in modules:
         app.add_routes(module.ROUTES)
     return app
+
+
+def _faces(settings: Settings) -> set[str]:
+    faces = {face.strip() for face in settings.faces.split(",")}
+    if not faces <= {"gate", "console", "data"}:
+        raise SettingsError("SENSORIUM_FACES: gate, console and data, separated by commas")
+    return faces
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gateway.openapi_data import data_paths
 from gateway.problem import CONTENT_TYPE, STATUS
 from gateway.submit import Envelope
 from workers.contract import File, Service
@@ -29,7 +30,7 @@ def service_schemas(service: ServiceType) -> tuple[JsonObject, JsonObject]:
 def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonObject:
     """The whole document. ``server_url``: what absolute URLs in the gate's answers start with."""
     schemas = _common_schemas()
-    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **_plain_paths()}
+    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **_plain_paths(), **data_paths()}
     for service in services:
         prefix = f"{service.name}.{service.version}"
         schemas |= _service_components(service, prefix)
@@ -49,6 +50,7 @@ def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonOb
             "schemas": schemas,
             "securitySchemes": {
                 "stream": {"type": "http", "scheme": "basic", "description": "client_id and access_token of a stream"},
+                "data": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From /api-token-authstream/"},
             },
             "responses": _problem_responses(),
             "headers": _headers(),
@@ -154,7 +156,7 @@ def _headers() -> JsonObject:
     return {
         "Location": {"description": "Where the job is", "schema": _URL},
         "Retry-After": {"description": "Seconds after which to ask again", "schema": {"type": "integer", "minimum": 1}},
-        "WWW-Authenticate": {"description": "Basic", "schema": _TEXT},
+        "WWW-Authenticate": {"description": "Basic, or Bearer for the data API", "schema": _TEXT},
         "Preference-Applied": {"description": "The preference that decided (RFC 7240)", "schema": _TEXT},
     }
 

@@ -21,6 +21,7 @@ STATUS: dict[str, int] = {
     "invalid_parameter": 400,
     "malformed_request": 400,
     "unauthorized": 401,
+    "token_refused": 401,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
@@ -75,7 +76,8 @@ def problem_response(error: PerceptionError, *, url: str | None = None, retry_af
     status = status_of(error.code)
     response = web.Response(body=_encode(problem_body(error, url=url)), status=status, content_type=CONTENT_TYPE)
     if status == 401:
-        response.headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="Sensorium", charset="UTF-8"'
+        bearer = error.code == "token_refused"
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer" if bearer else 'Basic realm="Sensorium", charset="UTF-8"'
     if error.retry_after is not None or status in (429, 503):
         seconds = retry_after if error.retry_after is None else error.retry_after
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(seconds)))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.auth import Authenticator
+from accounts.store import Accounts
+from analytics.queries import Audience
+from analytics.tokens import DataTokens
+from gateway.auth import Authenticator, FailureLimit
 from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.submit import Submitter
@@ -33,6 +36,17 @@ class Gate:
     proxies: TrustedProxies
 
 
+@dataclass(frozen=True, slots=True)
+class DataFace:
+    """The parts of the data API: accounts to prove oneself to, tokens, and the visits."""
+
+    accounts: Accounts
+    tokens: DataTokens
+    audience: Audience
+    failures: FailureLimit
+
+
+DATA: web.AppKey[DataFace] = web.AppKey("data", DataFace)
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 
 

@@ -24,7 +24,7 @@ def _up(args: argparse.Namespace) -> int:
 def _gateway(args: argparse.Namespace) -> int:
     from gateway.__main__ import run
 
-    return run(read_settings(host=args.host, port=args.port))
+    return run(read_settings(host=args.host, port=args.port, faces=args.faces))
 
 
 def _worker(args: argparse.Namespace) -> int:
@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (up, gateway):
         sub.add_argument("--host", help="address to listen on")
         sub.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    gateway.add_argument("--faces", help="what to serve: gate, console and data, separated by commas; all by default")
     worker = command("worker", _worker, "Work for services over a broker and a store.")
     worker.add_argument("names", nargs="*", metavar="NAME", help="services, or `all`")
     worker.add_argument("--list", action="store_true", help="show the services and end")

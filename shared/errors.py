@@ -65,6 +65,12 @@ class Unauthorized(PerceptionError):
     code = "unauthorized"
 
 
+class TokenRefused(PerceptionError):
+    """The token for the data API is missing, wrong or no longer valid."""
+
+    code = "token_refused"
+
+
 class NotFound(PerceptionError):
     """There is nothing at this address for these credentials."""
 

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     # The gateway
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    faces: str = Field("gate,console,data", description="What a gateway serves: gate, console and data, separated by commas")
     public_url: str | None = Field(None, description="Absolute URLs in answers start with this; by default with the request's own address")
     trusted_proxies: str = Field(
         "", description="Addresses of reverse proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed"

@@ -1,0 +1,36 @@
+"""From a stream's credentials to a token for the data API."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from accounts.errors import EmailInvalid
+from accounts.model import email_key
+from gateway.parsing import read_document
+from gateway.routes.services import json_response
+from gateway.state import DATA, GATE
+from shared.errors import MalformedRequest, TokenRefused
+
+
+async def issue(request: web.Request) -> web.Response:
+    """``POST /api-token-authstream``: ``username`` (the account's e-mail address), ``client_id`` and ``access_token``."""
+    gate, data = request.app[GATE], request.app[DATA]
+    given = (await read_document(request, gate.limits)).parameters
+    username, client_id, access_token = (given.get(name) for name in ("username", "client_id", "access_token"))
+    if not (isinstance(username, str) and isinstance(client_id, str) and isinstance(access_token, str)):
+        raise MalformedRequest("username, client_id and access_token are needed, each a string")
+    address = gate.proxies.client_of(request)
+    data.failures.check(address)
+    tenant = await data.accounts.verify(client_id, access_token)
+    proof = await data.accounts.proof_of(client_id)
+    try:
+        key = email_key(username)
+    except EmailInvalid:
+        key = ""
+    if tenant is None or proof is None or proof.email_key != key:
+        data.failures.charge(address)
+        raise TokenRefused("There is no stream with this username, client_id and access_token")
+    return json_response({"token": data.tokens.issue(tenant.id, proof, username)})
+
+
+ROUTES = [web.post("/api-token-authstream", issue), web.post("/api-token-authstream/", issue)]

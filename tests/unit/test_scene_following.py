@@ -1,0 +1,117 @@
+"""Who is who: exact boxes on known paths, with looks that tell people apart and without."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workers.lib.appearance import codes, similarity
+from workers.models import people, yunet
+from workers.scene.following import Following, follow, give_up, wanted_looks
+from workers.scene.sightings import Sighting, sight
+
+SALT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
+LOOKS = codes(np.random.default_rng(1).standard_normal((3, 256)), SALT)
+
+
+def person(x: float, y: float = 100.0, size: float = 100.0) -> Sighting:
+    head = np.array([x - size / 8, y, size / 4, size / 4])
+    return Sighting(np.array([x - size / 2, y, size, size]), np.array([x - size / 2, y, size, 2.5 * size]), head, 0.95, None)
+
+
+def run(frames: list[list[tuple[int, float]]], *, looks: bool = True, dt: float = 0.1, size: float = 100.0) -> list[list[int]]:
+    """Track ids of each frame's people, given as (who, x). ``looks``: whether what they look like is known."""
+    following, ids = Following(), []
+    for number, frame in enumerate(frames):
+        sightings = [person(x, size=size) for _, x in frame]
+        give_up(following, number * dt)
+        wanted = wanted_looks(following, sightings, number * dt)
+        seen = follow(
+            following, sightings, {index: LOOKS[frame[index][0]] for index in wanted} if looks else {}, number * dt, dt if number else 0.0
+        )
+        ids.append([track.id for track in seen])
+    return ids
+
+
+def test_codes_tell_looks_apart_and_sessions_cannot_be_compared() -> None:
+    chance = np.random.default_rng(0)
+    one, other = chance.standard_normal((2, 256))
+    near = one + 0.3 * chance.standard_normal(256)
+    first, second, third = codes(np.stack([one, near, other]), SALT)
+    assert similarity(first, second) == pytest.approx(np.dot(one, near) / np.linalg.norm(one) / np.linalg.norm(near), abs=0.12)
+    assert abs(similarity(first, third)) < 0.25
+    assert codes(one[None], SALT) == codes(5 * one[None], SALT) == [first]
+    assert abs(similarity(first, codes(one[None], "another session")[0])) < 0.25
+    assert codes(np.empty((0, 256)), SALT) == []
+
+
+@pytest.mark.parametrize("dt", [0.04, 0.1, 0.2])
+def test_somebody_who_walks_keeps_the_number(dt: float) -> None:
+    steps = int(4 / dt)
+    assert run([[(0, 50 + 130 * n * dt)] for n in range(steps)], dt=dt) == [[1]] * steps
+
+
+def test_two_who_cross_keep_their_numbers() -> None:
+    frames = [[(0, 100 + 12.0 * n), (1, 600 - 12.0 * n)] for n in range(42)]
+    ids = run(frames)
+    assert ids[0] == ids[-1] == [1, 2]
+
+
+@pytest.mark.parametrize("hidden", [5, 12])
+def test_somebody_hidden_by_another_comes_back(hidden: int) -> None:
+    """One stands, another walks before them: only the nearer one is seen for a while."""
+    frames: list[list[tuple[int, float]]] = []
+    for n in range(60):
+        walker = (1, 60.0 + 8 * n)
+        covered = abs(walker[1] - 300) < 4 * hidden
+        frames.append([walker] if covered else [(0, 300.0), walker])
+    ids = run(frames)
+    assert ids[-1] == ids[0] == [1, 2]
+
+
+def test_whoever_is_away_for_too_long_is_somebody_new() -> None:
+    following = Following()
+    (first,) = follow(following, [person(100)], {}, 0.0, 0.0)
+    for n in range(1, 8):
+        follow(following, [person(100)], {}, n / 10, 0.1)
+    assert [track.id for track in give_up(following, 3.8)] == [first.id]
+    (second,) = follow(following, [person(100)], {}, 3.8, 2.0)
+    assert second.id != first.id
+
+
+def test_a_glimpse_is_forgotten_soon() -> None:
+    following = Following()
+    follow(following, [person(100)], {}, 0.0, 0.0)
+    assert len(give_up(following, 0.5)) == 1
+
+
+def boxes(*rows: list[float]) -> people.Boxes:
+    return people.Boxes(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32))
+
+
+def faces(*rows: list[float]) -> yunet.Faces:
+    return yunet.Faces(
+        np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32), np.zeros((len(rows), 5, 2), np.float32)
+    )
+
+
+def found(bodies: people.Boxes, heads: people.Boxes) -> people.People:
+    return people.People(bodies, heads, boxes(), people.tie(heads.boxes, bodies.boxes))
+
+
+def test_a_face_belongs_to_the_head_around_it() -> None:
+    both = found(boxes([100, 100, 80, 200], [300, 100, 80, 200]), boxes([125, 100, 30, 40], [325, 100, 30, 40]))
+    seen = {int(one.box[0]): one.face for one in sight(both, faces([328, 108, 22, 28], [128, 108, 22, 28]))}
+    assert sorted(seen.items()) == [(140 - 57, 1), (340 - 57, 0)]
+
+
+def test_a_near_face_alone_is_a_person_and_one_inside_somebody_is_not() -> None:
+    alone = sight(found(boxes(), boxes()), faces([200, 150, 200, 260]))
+    assert [(one.face, one.body is None) for one in alone] == [(0, True)]
+    person = found(boxes([100, 100, 200, 300]), boxes([170, 100, 60, 70]))
+    assert len(sight(person, faces([180, 110, 40, 50], [190, 200, 30, 30]))) == 1
+
+
+def test_a_second_box_of_the_same_person_is_dropped() -> None:
+    twice = found(boxes([100, 100, 80, 200], [105, 102, 70, 90]), boxes([125, 100, 30, 40]))
+    assert len(sight(twice, faces())) == 1
