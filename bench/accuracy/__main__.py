@@ -32,7 +32,7 @@ HEAD = """# Accuracy
 
 Made by `make accuracy` on {day}: every service on labelled data, through the HTTP API of an embedded instance. Shares have Wilson's 95 %
 interval, means and percentiles the bootstrap's. Small sets: one or two items are no progress. The data is real and from public sources. The
-thresholds of motion and of upper bodies, and the hold of the voice, were chosen while looking at these files: read those rows as development figures.
+thresholds of motion, of upper bodies and of scene analysis, and the hold of the voice, were chosen while looking at these files: read those rows as development figures.
 What each measure is stands in `bench/accuracy/`.
 
 | service | measure | figure | items | 95 % interval | aim |
