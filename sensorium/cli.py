@@ -97,6 +97,12 @@ def _settings(args: argparse.Namespace) -> int:
     return 0
 
 
+def _analyze(args: argparse.Namespace) -> int:
+    from sensorium.analyze import run
+
+    return run(args)
+
+
 def _demo(args: argparse.Namespace) -> int:
     from sensorium.demo import run
 
@@ -130,10 +136,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_kept_commands(command)
     settings = command("settings", _settings, "Show every setting, secrets masked.")
     settings.add_argument("--example", action="store_true", help="print the text of .env.example")
+    _add_analyze(command)
     demo = command("demo", _demo, "Send a photograph to a running Sensorium and print the faces in it.")
     demo.add_argument("--url", default="http://127.0.0.1:8000", help="where it runs")
     demo.add_argument("--picture", type=Path, help="a JPEG or PNG file; by default a public-domain photograph of an astronaut")
     return parser
+
+
+def _add_analyze(command: Callable[..., argparse.ArgumentParser]) -> None:
+    analyze = command("analyze", _analyze, "Send a video or a camera to the scene analysis of a running Sensorium.")
+    if "analyze" in sys.argv[1:2]:  # OpenCV takes a quarter of a second to load, which no other command should pay
+        from sensorium.analyze import add_arguments
+
+        add_arguments(analyze)
 
 
 def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

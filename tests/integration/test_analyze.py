@@ -1,0 +1,92 @@
+"""`sensorium analyze` on a video, against both forms of the system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sensorium.cameras import Video, is_live
+from sensorium.drawing import caption, draw
+from shared.errors import UnreadableInput
+from tests.integration.processes import Process, System, command, free_port
+from tests.services.helpers import astronaut
+
+FRAMES = 14
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames a second of somebody who is simply there, 512 x 512."""
+    path = tmp_path_factory.mktemp("video") / "astronaut.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (512, 512))
+    for _ in range(FRAMES):
+        writer.write(np.array(astronaut()))
+    writer.release()
+    return path
+
+
+def test_a_video_becomes_lines_and_a_drawn_video(system: tuple[str, System], gateway: Process, video: Path, tmp_path: Path) -> None:
+    lines, drawn = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    user = ":".join(system[1].credentials)
+    options = ["--url", gateway.url, "--user", user, "--jsonl", str(lines), "--output", str(drawn), "--start", "2024-06-01T10:00:00"]
+    said = system[1].run("analyze", str(video), *options, "--sensitivity", "appearance=0.9", "--width", "400")
+    assert f"{FRAMES} frames; 1 people" in said
+    assert "appearance 1" in said
+    answers = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [answer["timestamp"] for answer in answers[:2]] == ["2024-06-01T10:00:00+00:00", "2024-06-01T10:00:00.100000+00:00"]
+    assert len(answers) == FRAMES
+    assert len(answers[-1]["entities"]) == 1
+    shown = list(Video(str(drawn)).frames())
+    assert (len(shown), shown[0].pixels.shape) == (FRAMES, (400, 400, 3))
+    assert np.abs(shown[-1].pixels.astype(int) - shown[0].pixels.astype(int)).max() > 60  # boxes appeared
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--user", "nobody:nothing"], "--user"),
+        (["--sensitivity", "appearance"], "appearance=0.7"),
+        (["--url", f"http://127.0.0.1:{free_port()}"], "make run"),
+    ],
+)
+def test_what_goes_wrong_is_said_with_what_mends_it(gateway: Process, video: Path, options: list[str], reason: str) -> None:
+    given = command("analyze", str(video), "--url", gateway.url, *options)
+    done = subprocess.run(given, capture_output=True, text=True, timeout=60)
+    assert done.returncode not in (0, 1)
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_fewer_frames_keep_their_times(video: Path) -> None:
+    frames = list(Video(str(video), fps=5).frames())
+    assert [round(frame.seconds, 3) for frame in frames] == [n / 5 for n in range(FRAMES // 2)]
+
+
+def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(UnreadableInput, match=r"text\.mp4"):
+        Video(str(tmp_path / "text.mp4"))
+
+
+def test_cameras_are_told_from_files() -> None:
+    assert [is_live(source) for source in ("0", "rtsp://camera/1", "https://camera/mjpeg", "door.mp4", "10.mp4")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_an_entity_of_whom_little_is_known_can_be_drawn() -> None:
+    entity = dict.fromkeys(("age", "gender", "gaze", "face_eye", *(f"emotion_{name}" for name in ("anger", "surprise", "sadness", "neutral", "happiness"))))
+    entity |= {"face_roi": [10, 10, 20, 20], "face_roi_confidence": 0.0, "full_body_roi": [5, 5, 40, 80], "full_body_roi_confidence": 0.0}
+    picture = np.zeros((100, 100, 3), np.uint8)
+    assert draw(picture, {"entities": {"abcdef": entity}}, ["abcd appearance"]).any()
+    assert not picture.any()
+    assert caption("abcdef", entity) == "abcd"
