@@ -54,5 +54,6 @@ def _box(drawn: Pixels, roi: list[int], colour: tuple[int, int, int]) -> None:
 
 
 def _write(drawn: Pixels, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(drawn, text, place, _FONT, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    # A shadow rather than an outline: OpenCV 5 sets bolder letters wider.
+    cv2.putText(drawn, text, (place[0] + 1, place[1] + 1), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(drawn, text, place, _FONT, 0.5, _WHITE, 1, cv2.LINE_AA)
