@@ -18,7 +18,10 @@ log = get_logger(__name__)
 
 
 async def serve(settings: Settings) -> int:
-    """Record until SIGTERM or SIGINT. The root of the process: what it opens, readiness asks and shutdown closes."""
+    """Record until SIGTERM or SIGINT. The root of the process: what it opens, readiness asks and shutdown closes.
+
+    Raises `BrokerAway` or `StoreAway` when they are away at the start.
+    """
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -27,11 +30,18 @@ async def serve(settings: Settings) -> int:
         stack.push_async_callback(database.close)
         broker = await stack.enter_async_context(open_broker(settings))
         recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
-        stack.push_async_callback(recorder.stop)
-        await recorder.start()
+        # Alive before it is ready: adding everything up anew takes a while.
         await stack.enter_async_context(serve_health(settings.host, settings.health_port, recorder.verify))
+        stack.push_async_callback(recorder.stop)
+        starting, waiting = asyncio.create_task(recorder.start()), asyncio.create_task(stopping.wait())
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            return 0
+        starting.result()
         log.info("recorder.ready")
-        await stopping.wait()
+        await waiting
         log.info("recorder.stopping")
     return 0
 

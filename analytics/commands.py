@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime
 
 from shared.errors import Unavailable
@@ -23,12 +23,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 async def run(args: Namespace, settings: Settings) -> int:
     """Do what the arguments say; the exit status. Raises `SettingsError`."""
-    from analytics.store import Visits
+    from analytics.store import Visits  # half a second that no other command should pay
     from database.engine import Database
 
     database = Database(settings.database_url, settings.store_seconds)
+    visits = Visits(database, settings.senior_age)
     try:
-        deleted = await Visits(database, settings.senior_age).delete(args.stream, args.before)
+        if not await visits.has_stream(args.stream):
+            print(f"sensorium visits {args.action}: there is no stream {args.stream}", file=sys.stderr)
+            return 1
+        deleted = await visits.delete(args.stream, args.before)
     except Unavailable as error:
         print(f"sensorium visits {args.action}: {error}", file=sys.stderr)
         return 1
@@ -40,5 +44,8 @@ async def run(args: Namespace, settings: Settings) -> int:
 
 def _instant(given: str) -> int:
     """Milliseconds since 1970."""
-    moment = datetime.fromisoformat(given)
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise ArgumentTypeError("must be a date as in ISO 8601, such as 2026-01-31 or 2026-01-31T12:00+01:00") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select, union_all
+from sqlalchemy import CTE, BigInteger, ColumnElement, Integer, Select, and_, column, func, select, union_all, values
+from sqlalchemy.orm import InstrumentedAttribute
 
 from analytics.tables import HOUR_MS, HourRow, RollUpRow, VisitRow
-from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, Totals, sums, totals_of
+from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, Totals, stored_senior_age, sums, totals_of
 from database.engine import Database
 from shared.visits import Visit
 
 #: Spans of one question.
 MOST_SPANS = 100
 _SENIOR_AGE = 50.0  # before any recorder ran
+
+#: (number of the span, begin, end), the last two in milliseconds since 1970.
+_Piece = tuple[int, int, int]
 
 
 class Audience:
@@ -30,49 +34,72 @@ class Audience:
             made = await session.get(RollUpRow, DEFINITION)
         return _SENIOR_AGE if made is None else made.senior_age
 
-    async def totals(self, stream: str, edges: Sequence[int], senior_age: float) -> list[Totals]:
-        """Of the visits that began in each span [edges[i], edges[i + 1]), milliseconds since 1970, rising; at most `MOST_SPANS` spans.
+    async def totals(self, stream: str, edges: Sequence[int], senior_age: float | None = None) -> list[Totals]:
+        """Of the visits that began in each span [edges[i], edges[i + 1]), milliseconds since 1970, never falling; at most `MOST_SPANS` spans.
 
-        Whole hours come from the roll-ups, the rest of a span from the visits themselves.
+        Whole hours come from the roll-ups, the rest of a span from the visits themselves, all in one statement and so of one
+        moment. ``senior_age`` is the one of the roll-ups unless given.
         """
         if len(edges) - 1 > MOST_SPANS:
             raise ValueError(f"at most {MOST_SPANS} spans at a time")
-        parts = [part for index, span in enumerate(pairwise(edges)) for part in _parts(stream, index, *span, senior_age)]
         totals = [Totals() for _ in edges[1:]]
-        if not parts:
+        question = _question(stream, edges, stored_senior_age() if senior_age is None else senior_age)
+        if question is None:
             return totals
         async with self._database.reading() as session:
-            for row in (await session.execute(union_all(*parts))).mappings():
+            for row in (await session.execute(question)).mappings():
                 totals[row["span"]] = totals[row["span"]] + totals_of(dict(row))
         return totals
 
     async def count(self, stream: str, begin: int, end: int) -> int:
         """How many visits began in [begin, end), milliseconds since 1970."""
-        (total,) = await self.totals(stream, [begin, end], await self.senior_age())
+        (total,) = await self.totals(stream, [begin, end])
         return total.visits
 
     async def visits(self, stream: str, begin: int, end: int, *, offset: int, limit: int) -> list[Visit]:
         """Those that began in [begin, end), by their beginning and id, after leaving out the first ``offset``."""
-        mine = _mine(stream, begin, end)
-        chosen = select(VisitRow).where(*mine).order_by(VisitRow.started, VisitRow.id).offset(offset).limit(limit)
+        mine = (VisitRow.stream == stream, VisitRow.started >= begin, VisitRow.started < end)
+        order = (VisitRow.started, VisitRow.id)
+        # What is left out is counted off in the index, without looking at the visits.
+        chosen = select(VisitRow.id).where(*mine).order_by(*order).offset(offset).limit(limit)
         async with self._database.reading() as session:
-            return [_visit(row) for row in await session.scalars(chosen)]
+            rows = await session.scalars(select(VisitRow).where(VisitRow.id.in_(chosen)).order_by(*order))
+            return [_visit(row) for row in rows]
 
 
-def _mine(stream: str, begin: int, end: int) -> list[Any]:
-    return [VisitRow.stream == stream, VisitRow.started >= begin, VisitRow.started < end]
+def _question(stream: str, edges: Sequence[int], senior_age: float | ColumnElement[Any]) -> Any:
+    """One row of sums, with the number of its ``span``, for each span's whole hours and for the rest of it. None: nothing to ask."""
+    whole: list[_Piece] = []
+    rest: list[_Piece] = []
+    for index, (begin, end) in enumerate(pairwise(edges)):
+        first, last = -(-begin // HOUR_MS) * HOUR_MS, end // HOUR_MS * HOUR_MS
+        if first < last:
+            whole.append((index, first, last))
+        rest += [(index, a, b) for a, b in _rest(begin, end, first, last)]
+    rolled = [func.sum(getattr(HourRow, name)).label(name) for name in COLUMNS]
+    parts: list[Select[Any]] = []
+    if whole:
+        parts.append(_sums_in(_pieces("whole", whole), HourRow, HourRow.hour, rolled).where(HourRow.stream == stream))
+    if rest:
+        parts.append(_sums_in(_pieces("rest", rest), VisitRow, VisitRow.started, sums(senior_age)).where(VisitRow.stream == stream))
+    return union_all(*parts) if parts else None
 
 
-def _parts(stream: str, index: int, begin: int, end: int, senior_age: float) -> list[Select[Any]]:
-    """The questions whose sum is the span: to the first whole hour, whole hours, from the last whole hour."""
-    first, last = -(-begin // HOUR_MS) * HOUR_MS, end // HOUR_MS * HOUR_MS
-    span = literal(index).label("span")
-    spans = [(begin, end)] if first >= last else [(begin, first), (last, end)]
-    parts: list[Select[Any]] = [select(span, *sums(senior_age)).where(*_mine(stream, a, b)) for a, b in spans if a < b]
-    if first < last:
-        whole = [func.sum(getattr(HourRow, name)).label(name) for name in COLUMNS]
-        parts.append(select(span, *whole).where(HourRow.stream == stream, HourRow.hour >= first, HourRow.hour < last))
-    return parts
+def _rest(begin: int, end: int, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """What the whole hours from ``first`` to ``last`` leave of [begin, end)."""
+    for a, b in [(begin, end)] if first >= last else [(begin, first), (last, end)]:
+        if a < b:
+            yield a, b
+
+
+def _pieces(name: str, pieces: Sequence[_Piece]) -> CTE:
+    shape = values(column("span", Integer), column("begins", BigInteger), column("ends", BigInteger), name=name)
+    return shape.data(pieces).cte(name)
+
+
+def _sums_in(pieces: CTE, table: type[Any], moment: InstrumentedAttribute[int], added: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    inside = and_(moment >= pieces.c.begins, moment < pieces.c.ends)
+    return select(pieces.c.span, *added).join_from(pieces, table, inside).group_by(pieces.c.span)
 
 
 def _visit(row: VisitRow) -> Visit:

@@ -1,48 +1,54 @@
-"""From the queue into the database: what the workers told of visits."""
+"""From the queue into the database: what the workers told of visits.
+
+Nothing here writes down anything of a visit but how many there were.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from accounts.model import is_client_id
 from analytics.store import Told, Visits
+from database.engine import Database
 from shared import metrics
 from shared.errors import BrokerAway, StoreAway
 from shared.log import get_logger
 from shared.ports import Broker, Consumer, Delivery
 from shared.settings import Settings
-from shared.visits import VISITS, UndecodableVisit, decode_visit
+from shared.visits import VISITS, UndecodableVisit, Visit, decode_visit
 
 log = get_logger(__name__)
 
 _DAY_MS = 86_400_000
 #: Old visits are looked for this often, in seconds.
 _FORGET_EVERY = 3600.0
+#: What the tables can hold and dates can say: a beginning before the year 10000, a stay of at most a year, in seconds.
+_LAST_BEGINNING, _LONGEST_STAY = 253_402_300_799.0, 366 * 86_400.0
+_OLDEST = 1000.0
+_ID = re.compile(r"[0-9A-Za-z-]{1,36}")
+#: A queue of which nothing arrives is asked for its depth again after this time, in seconds.
+_LOOK_AGAIN = 0.2
 
 
 class Recorder:
     """Writes what arrives in one transaction at a time, and acknowledges it once it is committed."""
 
     def __init__(self, settings: Settings, broker: Broker, visits: Visits) -> None:
-        self._broker, self._visits = broker, visits
-        self._batch, self._pause, self._drain = settings.recorder_batch, settings.retry_pause_seconds, settings.drain_seconds
-        self._days = settings.visit_days
+        self._settings, self._broker, self._visits = settings, broker, visits
         self._inbox: list[Delivery] = []
-        self._arrived = asyncio.Event()
-        self._stopping = False
+        self._arrived, self._written, self._stopping = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._busy = False
         self._consumer: Consumer | None = None
-        self._writing: asyncio.Task[None] | None = None
-        self._forgetting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Bring the roll-ups in line with the settings, then begin to consume. Raises `StoreAway`, `BrokerAway`."""
-        if await self._visits.prepare():
-            log.info("roll_ups.made_anew")
-        self._consumer = await self._broker.consume(VISITS, self._batch, self._handle)
-        self._writing = asyncio.create_task(self._keep_writing())
-        self._forgetting = asyncio.create_task(self._keep_forgetting())
+        await self._prepare()
+        self._tasks = [asyncio.create_task(self._keep_writing()), asyncio.create_task(self._keep_forgetting())]
+        # Twice as many as are written at a time, so that the next batch is there when one is done.
+        self._consumer = await self._broker.consume(VISITS, 2 * self._settings.recorder_batch, self.accept)
 
     async def verify(self) -> None:
         """Raise `BrokerAway` or `StoreAway` unless visits arrive and can be written."""
@@ -51,69 +57,100 @@ class Recorder:
             raise BrokerAway("The recorder has not begun")
         await self._consumer.verify()
 
-    async def stop(self) -> None:
-        """Take nothing more, write what is in hand; what cannot be written in time goes back to the queue with the connection."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-        if self._writing is not None:
-            self._stopping = True
-            self._arrived.set()
-            done, _ = await asyncio.wait({self._writing}, timeout=self._drain)
-            if not done:
-                log.warning("recorder.left_unwritten", deliveries=len(self._inbox))
-                self._writing.cancel()
+    async def stop(self, *, empty_queue: bool = False) -> None:
+        """Take nothing more, write what is in hand, within ``drain_seconds``; what cannot be written goes back to the queue.
 
-    def _handle(self, delivery: Delivery) -> None:
+        ``empty_queue``: first take what is in the queue, because the queue ends with this process.
+        """
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                if self._consumer is not None:
+                    if empty_queue:
+                        await self._empty_queue()
+                    await self._consumer.stop()
+                await self._finish_writing()
+        except (TimeoutError, BrokerAway):
+            log.warning("recorder.left_unwritten", deliveries=len(self._inbox))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _prepare(self) -> None:
+        if await self._visits.are_prepared():
+            return
+        log.info("roll_ups.begin")
+        # Statements of a minute are in order here, and nowhere else.
+        patient = Database(self._settings.database_url, self._settings.roll_up_seconds)
+        try:
+            await Visits(patient, self._settings.senior_age).prepare()
+        finally:
+            await patient.close()
+        log.info("roll_ups.done")
+
+    async def _empty_queue(self) -> None:
+        while self._inbox or self._busy or (await self._broker.depth(VISITS)).ready:
+            self._written.clear()
+            try:
+                await asyncio.wait_for(self._written.wait(), _LOOK_AGAIN)
+            except TimeoutError:
+                continue
+
+    async def _finish_writing(self) -> None:
+        self._stopping.set()
+        self._arrived.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1])
+
+    def accept(self, delivery: Delivery) -> None:
+        """Write what this is about, soon, and settle it; what the consumer is given calls it."""
         self._inbox.append(delivery)
         self._arrived.set()
 
     async def _keep_writing(self) -> None:
-        while self._inbox or not self._stopping:
+        batch = self._settings.recorder_batch
+        while self._inbox or not self._stopping.is_set():
             await self._arrived.wait()
-            await self._write_what_is_there()
-
-    async def _write_what_is_there(self) -> None:
-        deliveries, self._inbox = self._inbox[: self._batch], self._inbox[self._batch :]
-        if not self._inbox and not self._stopping:
             self._arrived.clear()
-        told = [(delivery, visit) for delivery in deliveries if (visit := _decoded(delivery)) is not None]
-        if told:
-            await self._write(told)
+            while self._inbox:
+                deliveries, self._inbox = self._inbox[:batch], self._inbox[batch:]
+                self._busy = True
+                await self._write([(delivery, told) for delivery in deliveries if (told := _decoded(delivery)) is not None])
+                self._busy = False
+                self._written.set()
 
     async def _write(self, told: list[tuple[Delivery, Told]]) -> None:
-        try:
-            dropped = await self._visits.write([visit for _, visit in told])
-        except StoreAway as error:
-            log.warning("recorder.store_away", deliveries=len(told), reason=error.message)
-            await asyncio.sleep(self._pause)
-            for delivery, _ in told:
-                delivery.reject(requeue=True)
-        except SQLAlchemyError:
-            await self._write_one_by_one(told)
-        else:
-            metrics.VISITS_WRITTEN.inc(len(told) - dropped)
-            if dropped:
-                metrics.VISITS_DROPPED.labels("no_stream").inc(dropped)
-                log.warning("visits.dropped", reason="no_stream", count=dropped)
-            for delivery, _ in told:
-                delivery.ack()
+        """Until it is done: handing visits back while the database is away would use up their deliveries, and they would be lost."""
+        while told:
+            try:
+                dropped = await self._visits.write([visit for _, visit in told])
+            except StoreAway as error:
+                log.warning("recorder.store_away", deliveries=len(told), reason=error.message)
+                if await self._stops_within(self._settings.retry_pause_seconds):
+                    for delivery, _ in told:
+                        delivery.reject(requeue=True)
+                    return
+            except Exception as error:  # noqa: BLE001 - one odd visit must not end the recording
+                await self._write_one_by_one(told, error)
+                return
+            else:
+                _settle(told, dropped)
+                return
 
-    async def _write_one_by_one(self, told: list[tuple[Delivery, Told]]) -> None:
+    async def _write_one_by_one(self, told: list[tuple[Delivery, Told]], error: Exception) -> None:
         """The database refuses one of these: the others must not suffer for it."""
         if len(told) > 1:
             for one in told:
                 await self._write([one])
             return
-        log.exception("visit.refused")
+        log.error("visit.refused", error=type(error).__name__)
         metrics.VISITS_DROPPED.labels("refused").inc()
         told[0][0].reject(requeue=False)
 
     async def _keep_forgetting(self) -> None:
-        while self._days:
+        days = self._settings.visit_days
+        while days:
             try:
-                deleted = await self._visits.forget(int(time.time() * 1000) - self._days * _DAY_MS)
+                deleted = await self._visits.forget(int(time.time() * 1000) - days * _DAY_MS)
             except StoreAway as error:
                 log.warning("recorder.store_away", reason=error.message)
             else:
@@ -121,12 +158,42 @@ class Recorder:
                 log.info("visits.forgotten", count=deleted)
             await asyncio.sleep(_FORGET_EVERY)
 
+    async def _stops_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _settle(told: list[tuple[Delivery, Told]], dropped: int) -> None:
+    metrics.VISITS_WRITTEN.inc(len(told) - dropped)
+    if dropped:
+        metrics.VISITS_DROPPED.labels("no_stream").inc(dropped)
+        log.warning("visits.dropped", reason="no_stream", count=dropped)
+    for delivery, _ in told:
+        delivery.ack()
+
 
 def _decoded(delivery: Delivery) -> Told | None:
     try:
-        return decode_visit(delivery.body)
+        stream, visit = decode_visit(delivery.body)
+        if not (is_client_id(stream) and _can_be_kept(visit)):
+            raise UndecodableVisit("a visit that the tables cannot hold")
     except UndecodableVisit as error:
         log.error("visit.undecodable", error=str(error))
         metrics.VISITS_DROPPED.labels("undecodable").inc()
         delivery.reject(requeue=False)
         return None
+    return stream, visit
+
+
+def _can_be_kept(visit: Visit) -> bool:
+    stays = (visit.view_seconds, visit.stop_seconds, visit.attention_seconds)
+    return (
+        _ID.fullmatch(visit.id) is not None
+        and visit.started <= _LAST_BEGINNING
+        and max(stays) <= _LONGEST_STAY
+        and (visit.age is None or visit.age <= _OLDEST)
+        and (visit.happiness is None or visit.happiness <= 1)
+    )

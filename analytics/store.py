@@ -2,90 +2,107 @@
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Insert, delete, func, insert, or_, select, text
+from sqlalchemy import BigInteger, Insert, String, and_, column, delete, func, insert, or_, select, text, tuple_, values
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from accounts.tables import StreamRow
 from analytics.tables import HOUR_MS, HourRow, RollUpRow, VisitRow
-from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, sums
+from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, stored_senior_age, sums
 from database.engine import Database
+from shared.errors import StoreAway
 from shared.visits import Visit
 
 #: A visit of a stream, as it comes from the queue.
 Told = tuple[str, Visit]
 #: (stream, start of the hour in milliseconds).
 Hour = tuple[str, int]
+Item = TypeVar("Item")
 
 #: Visits that are deleted in one transaction, so that recorders and readers do not wait for a year's clearing.
 DELETE_STEP = 5000
-_LOCK = 0x5649534954  # any number that is ours
+_LOCK = 0x56495354  # any number that is ours
 #: Statements have a limited number of parameters (SQLite: 32,766).
 _ROWS = 1000
-_KEPT = ("started", "view_ms", "stop_ms", "attention_ms", "age", "gender", "happiness", "direction", "closed")
+_KEPT = ("started", "view_ms", "stop_ms", "attention_ms", "age", "gender", "happiness", "direction", "closed", "revised")
+_FOR_EVER = 2**62
 
 
 class Visits:
     """The visits in the database, for those who write them. Every method may raise `shared.errors.StoreAway`."""
 
     def __init__(self, database: Database, senior_age: float) -> None:
-        """``senior_age``: where seniors begin, in years."""
+        """``senior_age``: where seniors shall begin, in years, once `prepare` has run."""
         self._database = database
         self._senior_age = senior_age
 
+    async def are_prepared(self) -> bool:
+        """Whether the roll-ups were made as this program and its settings want them."""
+        async with self._database.reading() as session:
+            return await self._as_wanted(session)
+
     async def prepare(self) -> bool:
-        """Make the roll-ups what the settings say. True if all had to be made anew, since they were made with others."""
+        """Make the roll-ups what the settings say. True if all had to be made anew, since they were made with others.
+
+        That takes time: about a second for 200,000 visits.
+        """
         async with self._database.writing() as session:
             await _lock_all(session)
-            made = await session.get(RollUpRow, DEFINITION)
-            if made is not None and made.senior_age == self._senior_age:
+            if await self._as_wanted(session):
                 return False
             await session.execute(delete(RollUpRow))
-            session.add(RollUpRow(definition=DEFINITION, senior_age=self._senior_age))
+            await session.execute(insert(RollUpRow).values(definition=DEFINITION, senior_age=self._senior_age))
             await session.execute(delete(HourRow))
-            await session.execute(insert(HourRow).from_select(["stream", "hour", *COLUMNS], _rolled(self._senior_age)))
+            hour = (VisitRow.started - VisitRow.started % HOUR_MS).label("hour")
+            rolled = select(VisitRow.stream, hour, *sums(stored_senior_age())).group_by(VisitRow.stream, hour)
+            await session.execute(insert(HourRow).from_select(["stream", "hour", *COLUMNS], rolled))
             return True
 
     async def write(self, told: Sequence[Told]) -> int:
-        """Keep these visits, in this order; returns how many were dropped, because their stream is gone or is another one's.
+        """Keep these visits, in this order; returns how many were dropped, because their stream is gone or their id is another stream's.
 
-        A visit that is there is replaced by one that is not older. All or nothing.
+        A visit that is there is replaced by a newer record of it and by nothing else. All or nothing.
         """
-        newest: dict[str, dict[str, Any]] = {}
-        for stream, visit in told:
-            row = _row(stream, visit)
-            known = newest.get(visit.id)
-            if known is None or (row["closed"], row["view_ms"]) >= (known["closed"], known["view_ms"]):
-                newest[visit.id] = row
         async with self._database.writing() as session:
-            streams = await _existing_streams(session, {row["stream"] for row in newest.values()})
-            rows = [row for row in newest.values() if row["stream"] in streams]
-            await _lock_streams(session, streams)
-            before = await _places(session, [row["id"] for row in rows])
-            rows = [row for row in rows if before.get(row["id"], (row["stream"], 0))[0] == row["stream"]]
-            for start in range(0, len(rows), _ROWS):
-                await session.execute(_upsert(session, rows[start : start + _ROWS]))
+            await _lock_streams(session, {stream for stream, _ in told})
+            await _refuse_other_definitions(session)
+            streams = await _existing_streams(session, {stream for stream, _ in told})
+            before = await _places(session, list({visit.id for _, visit in told}))
+            rows, dropped = _newest(told, streams, {visit: stream for visit, (stream, _) in before.items()})
+            for chunk in _chunks(rows):
+                await session.execute(_upsert(session, chunk))
             hours = {(row["stream"], _hour(row["started"])) for row in rows}
             hours |= {(stream, _hour(started)) for stream, started in before.values() if stream in streams}
-            await self._roll_up(session, hours)
-        return len(newest) - len(rows)
+            await _roll_up(session, hours)
+        return dropped
+
+    async def has_stream(self, stream: str) -> bool:
+        """Whether there is a stream with this client_id."""
+        async with self._database.reading() as session:
+            return bool(await session.scalar(select(func.count()).where(StreamRow.client_id == stream)))
 
     async def delete(self, stream: str, before_ms: int | None = None) -> int:
-        """Delete a stream's visits, all or those that began before ``before_ms`` (since 1970); returns how many."""
-        deleted = 0
-        while step := await self._delete_step(VisitRow.stream == stream, before_ms):
+        """Delete a stream's visits, all or those that began before ``before_ms`` (since 1970); returns how many.
+
+        In steps that are transactions of their own. Also the way to empty a stream before it is deleted itself, which is one transaction.
+        """
+        deleted, step = 0, DELETE_STEP
+        while step >= DELETE_STEP:
+            step = await self._delete_step(stream, _FOR_EVER if before_ms is None else before_ms)
             deleted += step
         return deleted
 
     async def forget(self, before_ms: int) -> int:
         """Delete every stream's visits that began before ``before_ms``; returns how many."""
-        deleted = 0
+        old = select(VisitRow.id).where(VisitRow.stream == StreamRow.client_id, VisitRow.started < before_ms)
         async with self._database.reading() as session:
-            streams = list(await session.scalars(select(StreamRow.client_id).order_by(StreamRow.client_id)))
+            streams = list(await session.scalars(select(StreamRow.client_id).where(old.exists()).order_by(StreamRow.client_id)))
+        deleted = 0
         for stream in streams:
             deleted += await self.delete(stream, before_ms)
         return deleted
@@ -94,30 +111,50 @@ class Visits:
         """Raise `StoreAway` unless the database answers and is set up."""
         await self._database.ping()
 
-    async def _delete_step(self, mine: Any, before_ms: int | None) -> int:
-        chosen = select(VisitRow.id, VisitRow.stream, VisitRow.started).where(mine)
-        if before_ms is not None:
-            chosen = chosen.where(VisitRow.started < before_ms)
+    async def _as_wanted(self, session: AsyncSession) -> bool:
+        made = await session.get(RollUpRow, DEFINITION)
+        return made is not None and made.senior_age == self._senior_age
+
+    async def _delete_step(self, stream: str, before_ms: int) -> int:
+        """The oldest visits, up to some moment: the hours before that one are empty then, and only the last has to be added up."""
+        mine = [VisitRow.stream == stream, VisitRow.started < before_ms]
         async with self._database.writing() as session:
-            found = (await session.execute(chosen.order_by(VisitRow.started).limit(DELETE_STEP))).all()
-            await _lock_streams(session, {row.stream for row in found})
-            for start in range(0, len(found), _ROWS):
-                await session.execute(delete(VisitRow).where(VisitRow.id.in_([row.id for row in found[start : start + _ROWS]])))
-            await self._roll_up(session, {(row.stream, _hour(row.started)) for row in found})
-        return len(found)
-
-    async def _roll_up(self, session: AsyncSession, hours: Iterable[Hour]) -> None:
-        """Add the visits of these hours up anew. Counting on would be cheaper and could go wrong; an hour is few visits."""
-        for stream, hour in sorted(hours):
-            mine = (VisitRow.stream == stream, VisitRow.started >= hour, VisitRow.started < hour + HOUR_MS)
-            await session.execute(delete(HourRow).where(HourRow.stream == stream, HourRow.hour == hour))
-            rolled = _rolled(self._senior_age).where(*mine)
-            await session.execute(insert(HourRow).from_select(["stream", "hour", *COLUMNS], rolled))
+            await _lock_streams(session, [stream])
+            await _refuse_other_definitions(session)
+            last = select(VisitRow.started).where(*mine).order_by(VisitRow.started).offset(DELETE_STEP - 1).limit(1)
+            end = await session.scalar(last)
+            end = before_ms if end is None else end + 1
+            done: Any = await session.execute(delete(VisitRow).where(VisitRow.stream == stream, VisitRow.started < end))
+            await session.execute(delete(HourRow).where(HourRow.stream == stream, HourRow.hour < _hour(end)))
+            await _roll_up(session, {(stream, _hour(end))})
+            deleted: int = done.rowcount
+        return deleted
 
 
-def _rolled(senior_age: float) -> Any:
-    hour = (VisitRow.started - VisitRow.started % HOUR_MS).label("hour")
-    return select(VisitRow.stream, hour, *sums(senior_age)).group_by(VisitRow.stream, hour)
+async def _roll_up(session: AsyncSession, hours: Iterable[Hour]) -> None:
+    """Add the visits of these hours up anew. Counting on would be cheaper and could go wrong; an hour is few visits."""
+    for chunk in _chunks(sorted(hours)):
+        await session.execute(delete(HourRow).where(tuple_(HourRow.stream, HourRow.hour).in_(chunk)))
+        touched = values(column("stream", String), column("hour", BigInteger), name="touched").data(chunk).cte("touched")
+        inside = and_(VisitRow.stream == touched.c.stream, VisitRow.started >= touched.c.hour, VisitRow.started < touched.c.hour + HOUR_MS)
+        rolled = select(touched.c.stream, touched.c.hour, *sums(stored_senior_age())).join_from(touched, VisitRow, inside)
+        rolled = rolled.group_by(touched.c.stream, touched.c.hour)
+        await session.execute(insert(HourRow).from_select(["stream", "hour", *COLUMNS], rolled))
+
+
+def _newest(told: Sequence[Told], streams: set[str], owners: dict[str, str]) -> tuple[list[dict[str, Any]], int]:
+    """The newest record of each visit, and how many were dropped. ``owners``: the streams of visits that are there, by id."""
+    newest: dict[str, dict[str, Any]] = {}
+    dropped = 0
+    for stream, visit in told:
+        if stream not in streams or owners.setdefault(visit.id, stream) != stream:
+            dropped += 1
+            continue
+        row = _row(stream, visit)
+        known = newest.get(visit.id)
+        if known is None or (row["closed"], row["view_ms"]) > (known["closed"], known["view_ms"]):
+            newest[visit.id] = row
+    return list(newest.values()), dropped
 
 
 def _row(stream: str, visit: Visit) -> dict[str, Any]:
@@ -133,6 +170,7 @@ def _row(stream: str, visit: Visit) -> dict[str, Any]:
         "happiness": None if visit.happiness is None else round(visit.happiness * HAPPINESS_UNIT),
         "direction": visit.direction,
         "closed": visit.closed,
+        "revised": round(time.time() * 1000),
     }
 
 
@@ -140,12 +178,16 @@ def _hour(started: int) -> int:
     return started - started % HOUR_MS
 
 
-def _upsert(session: AsyncSession, rows: list[dict[str, Any]]) -> Insert:
+def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + _ROWS] for start in range(0, len(items), _ROWS))
+
+
+def _upsert(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> Insert:
     """A record that comes late or twice changes nothing: one that ended stays, and of two the one with more time in view."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = dialect.insert(VisitRow).values(rows)
     new, old = statement.excluded, VisitRow
-    newer = or_(new.closed & ~old.closed, (new.closed == old.closed) & (new.view_ms >= old.view_ms))
+    newer = or_(new.closed & ~old.closed, (new.closed == old.closed) & (new.view_ms > old.view_ms))
     upsert: Insert = statement.on_conflict_do_update(
         index_elements=["id"], set_={name: new[name] for name in _KEPT}, where=(new.stream == old.stream) & newer
     )
@@ -154,26 +196,40 @@ def _upsert(session: AsyncSession, rows: list[dict[str, Any]]) -> Insert:
 
 async def _existing_streams(session: AsyncSession, wanted: Iterable[str]) -> set[str]:
     # Shared with other recorders, but nobody deletes a stream while its visits are being written.
-    chosen = select(StreamRow.client_id).where(StreamRow.client_id.in_(sorted(wanted))).with_for_update(read=True, key_share=True)
-    return set(await session.scalars(chosen))
+    found: set[str] = set()
+    for chunk in _chunks(sorted(wanted)):
+        chosen = select(StreamRow.client_id).where(StreamRow.client_id.in_(chunk)).with_for_update(read=True, key_share=True)
+        found |= set(await session.scalars(chosen))
+    return found
 
 
 async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
     """(stream, started) of those visits that are there."""
     found: dict[str, tuple[str, int]] = {}
-    for start in range(0, len(ids), _ROWS):
-        chosen = select(VisitRow.id, VisitRow.stream, VisitRow.started).where(VisitRow.id.in_(ids[start : start + _ROWS]))
+    for chunk in _chunks(ids):
+        chosen = select(VisitRow.id, VisitRow.stream, VisitRow.started).where(VisitRow.id.in_(chunk))
         found |= {row.id: (row.stream, row.started) for row in await session.execute(chosen)}
     return found
 
 
+async def _refuse_other_definitions(session: AsyncSession) -> None:
+    """Raise `StoreAway` where a program with other definitions has rolled up: what this one adds up would not fit in."""
+    made = set(await session.scalars(select(RollUpRow.definition)))
+    if made - {DEFINITION}:
+        raise StoreAway("The roll-ups are of another version of this program; restart this one when it is up to date")
+
+
 async def _lock_streams(session: AsyncSession, streams: Iterable[str]) -> None:
-    """One writer of a stream's hours at a time; SQLite has one writer at all. In order, so that two never wait for each other."""
+    """One writer of a stream's hours at a time; SQLite has one writer at all. In order, so that two never wait for each other.
+
+    Of the stream and not of each hour: which hour a visit leaves is known only once it cannot move any more.
+    """
     if session.get_bind().dialect.name != "postgresql":
         return
+    keys = sorted({zlib.crc32(stream.encode()) - 2**31 for stream in streams})
     await session.execute(select(func.pg_advisory_xact_lock_shared(_LOCK)))
-    for key in sorted({zlib.crc32(stream.encode()) for stream in streams}):
-        await session.execute(text("SELECT pg_advisory_xact_lock(:kind, :key)"), {"kind": _LOCK & 0x7FFFFFFF, "key": key - 2**31})
+    one_by_one = text("SELECT pg_advisory_xact_lock(:kind, key) FROM unnest(CAST(:keys AS integer[])) AS key")
+    await session.execute(one_by_one, {"kind": _LOCK, "keys": keys})
 
 
 async def _lock_all(session: AsyncSession) -> None:

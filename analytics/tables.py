@@ -14,10 +14,10 @@ HOUR_MS = 3_600_000
 
 
 class VisitRow(Base):
-    """A visit (`shared.visits.Visit`). ``started``: milliseconds since 1970."""
+    """A visit (`shared.visits.Visit`). ``started`` by the camera's clock, ``revised`` (last written) by ours: milliseconds since 1970."""
 
     __tablename__ = "visits"
-    __table_args__ = (Index("ix_visits_stream_started", "stream", "started"),)
+    __table_args__ = (Index("ix_visits_stream_started", "stream", "started", "id"),)  # the order of lists of visits
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     stream: Mapped[str] = mapped_column(ForeignKey("streams.client_id", ondelete="CASCADE"))
@@ -30,6 +30,7 @@ class VisitRow(Base):
     happiness: Mapped[int | None] = mapped_column(Integer)
     direction: Mapped[str] = mapped_column(String(7))
     closed: Mapped[bool] = mapped_column(Boolean)
+    revised: Mapped[int] = mapped_column(BigInteger)
 
 
 class HourRow(Base):

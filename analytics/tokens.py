@@ -38,7 +38,7 @@ class DataTokens:
         self._key = derive(secret, "data-token")
         self._seconds = seconds
 
-    def issue(self, stream: str, proof: Proof, username: str) -> str:
+    def issue(self, stream: str, proof: Proof) -> str:
         """A token for the holder of the stream's credentials."""
         now = int(time.time())
         claims = {
@@ -47,7 +47,7 @@ class DataTokens:
             "sub": stream,
             "account": proof.account,
             "credentials": proof.fingerprint,
-            "username": username,
+            "username": proof.email_key,
             "iat": now,
             "orig_iat": now,
             "exp": now + int(self._seconds),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func
+from sqlalchemy import ColumnElement, and_, case, func, select
 
-from analytics.tables import VisitRow
+from analytics.tables import RollUpRow, VisitRow
 
 DEFINITION = 1
 #: Milliseconds: in view at least this long passes by; standing at least this long and looking longer than this is interested;
@@ -56,7 +56,12 @@ def totals_of(row: Mapping[str, Any]) -> Totals:
     return Totals(**{name: int(row[name] or 0) for name in COLUMNS})
 
 
-def sums(senior_age: float) -> list[ColumnElement[Any]]:
+def stored_senior_age() -> ColumnElement[Any]:
+    """Where seniors begin, in years, as the roll-ups were made: whoever reads or writes them uses the same, whatever its settings say."""
+    return select(RollUpRow.senior_age).where(RollUpRow.definition == DEFINITION).scalar_subquery()
+
+
+def sums(senior_age: float | ColumnElement[Any]) -> list[ColumnElement[Any]]:
     """The columns of `Totals` as aggregates over `VisitRow`, labelled with their names. ``senior_age``: where seniors begin, in years."""
     passing = VisitRow.view_ms >= PASSING_MS
     watching = and_(passing, VisitRow.attention_ms > LOOKED_MS)

@@ -1,4 +1,4 @@
-"""`python -m bench dummy|faces|all`: measure Sensorium beside its peers and write the tables."""
+"""`python -m bench dummy|faces|services|visits|all`: measure Sensorium beside its peers and write the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import facts, report
 from bench import services as service_costs
+from bench import visits as visit_questions
 from bench.measure import BARE_LOOP, Plan, Sample, run
 from bench.processes import ChildFailed, listener
 from bench.systems import DUMMY, FACES, Servers, Start, model_file
@@ -63,6 +64,15 @@ def services(args: argparse.Namespace) -> None:
         report.write("services", text)
 
 
+def visits(args: argparse.Namespace) -> None:
+    """Questions about a year of visits, on SQLite and PostgreSQL."""
+    head = f"## {args.visits:,} visits in a year\n\n{visit_questions.__doc__}\n{facts.sentence(facts.machine())}"
+    text = f"{head}\n\n{visit_questions.table(args.visits)}"
+    print(f"\n{text}\n")
+    if not args.no_docs:
+        report.write("visits", text)
+
+
 def _head(title: str, plan: Plan, versions: Mapping[str, str]) -> str:
     how = f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s each, {datetime.now(UTC):%Y-%m-%d}."
     return f"## {title}\n\n{how} {facts.sentence(facts.machine())} {facts.sentence(versions)}"
@@ -81,11 +91,12 @@ def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "services", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "services", "visits", "all"), default="all")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="SYSTEM", choices=[*DUMMY, *FACES, BARE_LOOP], help="leave the others out")
+    parser.add_argument("--visits", type=int, default=2_000_000, help="visits in the year (%(default)s)")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     return parser.parse_args()
 
@@ -98,7 +109,9 @@ def main() -> int:
     try:
         if args.what in ("services", "all"):
             services(args)
-        if args.what == "services":
+        if args.what in ("visits", "all"):
+            visits(args)
+        if args.what in ("services", "visits"):
             return 0
         with servers() as where:
             if args.what in ("dummy", "all"):

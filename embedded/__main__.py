@@ -41,7 +41,7 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         stack.push_async_callback(database.close)
         # Before the workers and closed after them, so that what they hand over last is written too.
         recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
-        stack.push_async_callback(recorder.stop)
+        stack.push_async_callback(recorder.stop, empty_queue=True)
         await recorder.start()
         host = Host(settings, broker, stores, open_models(settings), _stuck, long_slices=False)
         stack.push_async_callback(host.stop)

@@ -26,6 +26,8 @@ from workers.catalog import load_catalog
 
 log = get_logger(__name__)
 
+_LOGINS_AT_A_TIME = 8
+
 
 def job_ids(secret: bytes) -> JobIds:
     """The identifiers of this process. Chance spreads gateways over the channels; two on one channel only hear more."""
@@ -37,7 +39,7 @@ async def open_data_face(settings: Settings, accounts: Accounts, stack: AsyncExi
     database = Database(settings.database_url, settings.store_seconds)
     stack.push_async_callback(database.close)
     tokens = DataTokens(secret_of(settings), settings.data_token_seconds)
-    return DataFace(accounts, tokens, Audience(database), FailureLimit())
+    return DataFace(accounts, tokens, Audience(database), FailureLimit(), asyncio.Semaphore(_LOGINS_AT_A_TIME))
 
 
 def stop_on_signals() -> asyncio.Event:

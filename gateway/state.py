@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -38,12 +39,13 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class DataFace:
-    """The parts of the data API: accounts to prove oneself to, tokens, and the visits."""
+    """The parts of the data API: accounts to prove oneself to, tokens, and the visits. ``questions``: logins that are looked up at a time."""
 
     accounts: Accounts
     tokens: DataTokens
     audience: Audience
     failures: FailureLimit
+    questions: asyncio.Semaphore
 
 
 DATA: web.AppKey[DataFace] = web.AppKey("data", DataFace)

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     senior_age: float = Field(50, gt=0, le=120, description="Whoever is at least this old, in years, counts as senior")
     visit_days: int = Field(400, ge=0, description="Visits are kept for so many days after they began; 0 keeps them for ever")
     recorder_batch: int = Field(500, gt=0, le=10_000, description="Most visits that a recorder writes in one transaction")
+    roll_up_seconds: float = Field(
+        600, gt=0, description="Adding every visit up anew, when a recorder starts with another age of seniors, may take this long"
+    )
     data_token_seconds: float = Field(3600, gt=0, description="A token for the data API is valid for this time")
 
     # Telling

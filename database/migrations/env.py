@@ -2,7 +2,6 @@
 
 from alembic import context
 
-import accounts.tables
 import analytics.tables  # noqa: F401 - Base knows the tables of what was imported
 from database.tables import Base
 

@@ -42,10 +42,11 @@ def upgrade() -> None:
         sa.Column("happiness", sa.Integer()),
         sa.Column("direction", sa.String(7), nullable=False),
         sa.Column("closed", sa.Boolean(), nullable=False),
+        sa.Column("revised", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_visits"),
         sa.ForeignKeyConstraint(["stream"], ["streams.client_id"], ondelete="CASCADE", name="fk_visits_stream_streams"),
     )
-    op.create_index("ix_visits_stream_started", "visits", ["stream", "started"])
+    op.create_index("ix_visits_stream_started", "visits", ["stream", "started", "id"])
     op.create_table(
         "visit_hours",
         sa.Column("stream", sa.String(36), nullable=False),
