@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, Integer, Select, and_, column, func, select, union_all, values
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import CTE, BigInteger, Integer, Select, and_, column, func, select, union_all, values
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from analytics.plans import sums_in_each
 from analytics.tables import HOUR_MS, HourRow, RollUpRow, VisitRow
 from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, Totals, stored_senior_age, sums, totals_of
 from database.engine import Database
@@ -43,11 +44,16 @@ class Audience:
         if len(edges) - 1 > MOST_SPANS:
             raise ValueError(f"at most {MOST_SPANS} spans at a time")
         totals = [Totals() for _ in edges[1:]]
-        question = _question(stream, edges, stored_senior_age() if senior_age is None else senior_age)
-        if question is None:
-            return totals
+        whole, rest = _cut(edges)
+        seniors = stored_senior_age() if senior_age is None else senior_age
         async with self._database.reading() as session:
-            for row in (await session.execute(question)).mappings():
+            parts = []
+            if whole:
+                rolled = [func.sum(getattr(HourRow, name)).label(name) for name in COLUMNS]
+                parts.append(await _sums(session, stream, _pieces("whole", whole), HourRow, rolled))
+            if rest:
+                parts.append(await _sums(session, stream, _pieces("rest", rest), VisitRow, sums(seniors)))
+            for row in (await session.execute(union_all(*parts))).mappings() if parts else ():
                 totals[row["span"]] = totals[row["span"]] + totals_of(dict(row))
         return totals
 
@@ -67,8 +73,8 @@ class Audience:
             return [_visit(row) for row in rows]
 
 
-def _question(stream: str, edges: Sequence[int], senior_age: float | ColumnElement[Any]) -> Any:
-    """One row of sums, with the number of its ``span``, for each span's whole hours and for the rest of it. None: nothing to ask."""
+def _cut(edges: Sequence[int]) -> tuple[list[_Piece], list[_Piece]]:
+    """Whole hours of the spans, and the rest of the spans."""
     whole: list[_Piece] = []
     rest: list[_Piece] = []
     for index, (begin, end) in enumerate(pairwise(edges)):
@@ -76,13 +82,7 @@ def _question(stream: str, edges: Sequence[int], senior_age: float | ColumnEleme
         if first < last:
             whole.append((index, first, last))
         rest += [(index, a, b) for a, b in _rest(begin, end, first, last)]
-    rolled = [func.sum(getattr(HourRow, name)).label(name) for name in COLUMNS]
-    parts: list[Select[Any]] = []
-    if whole:
-        parts.append(_sums_in(_pieces("whole", whole), HourRow, HourRow.hour, rolled).where(HourRow.stream == stream))
-    if rest:
-        parts.append(_sums_in(_pieces("rest", rest), VisitRow, VisitRow.started, sums(senior_age)).where(VisitRow.stream == stream))
-    return union_all(*parts) if parts else None
+    return whole, rest
 
 
 def _rest(begin: int, end: int, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -97,9 +97,10 @@ def _pieces(name: str, pieces: Sequence[_Piece]) -> CTE:
     return shape.data(pieces).cte(name)
 
 
-def _sums_in(pieces: CTE, table: type[Any], moment: InstrumentedAttribute[int], added: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    inside = and_(moment >= pieces.c.begins, moment < pieces.c.ends)
-    return select(pieces.c.span, *added).join_from(pieces, table, inside).group_by(pieces.c.span)
+async def _sums(session: AsyncSession, stream: str, pieces: CTE, table: type[HourRow | VisitRow], added: Sequence[Any]) -> Select[Any]:
+    moment = HourRow.hour if table is HourRow else VisitRow.started
+    inside = and_(table.stream == stream, moment >= pieces.c.begins, moment < pieces.c.ends)
+    return await sums_in_each(session, pieces, [pieces.c.span], table, inside, added)
 
 
 def _visit(row: VisitRow) -> Visit:

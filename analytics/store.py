@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from accounts.tables import StreamRow
+from analytics.plans import sums_in_each
 from analytics.tables import HOUR_MS, HourRow, RollUpRow, VisitRow
 from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, stored_senior_age, sums
 from database.engine import Database
@@ -74,8 +75,8 @@ class Visits:
             streams = await _existing_streams(session, {stream for stream, _ in told})
             before = await _places(session, list({visit.id for _, visit in told}))
             rows, dropped = _newest(told, streams, {visit: stream for visit, (stream, _) in before.items()})
-            for chunk in _chunks(rows):
-                await session.execute(_upsert(session, chunk))
+            if rows:
+                await session.execute(_upsert(session), rows)
             hours = {(row["stream"], _hour(row["started"])) for row in rows}
             hours |= {(stream, _hour(started)) for stream, started in before.values() if stream in streams}
             await _roll_up(session, hours)
@@ -137,8 +138,8 @@ async def _roll_up(session: AsyncSession, hours: Iterable[Hour]) -> None:
         await session.execute(delete(HourRow).where(tuple_(HourRow.stream, HourRow.hour).in_(chunk)))
         touched = values(column("stream", String), column("hour", BigInteger), name="touched").data(chunk).cte("touched")
         inside = and_(VisitRow.stream == touched.c.stream, VisitRow.started >= touched.c.hour, VisitRow.started < touched.c.hour + HOUR_MS)
-        rolled = select(touched.c.stream, touched.c.hour, *sums(stored_senior_age())).join_from(touched, VisitRow, inside)
-        rolled = rolled.group_by(touched.c.stream, touched.c.hour)
+        keys = [touched.c.stream, touched.c.hour]
+        rolled = await sums_in_each(session, touched, keys, VisitRow, inside, sums(stored_senior_age()))
         await session.execute(insert(HourRow).from_select(["stream", "hour", *COLUMNS], rolled))
 
 
@@ -182,11 +183,12 @@ def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + _ROWS] for start in range(0, len(items), _ROWS))
 
 
-def _upsert(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> Insert:
+def _upsert(session: AsyncSession) -> Insert:
     """A record that comes late or twice changes nothing: one that ended stays, and of two the one with more time in view."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(VisitRow).values(rows)
-    new, old = statement.excluded, VisitRow
+    table = VisitRow.__table__
+    statement = dialect.insert(table)
+    new, old = statement.excluded, table.c
     newer = or_(new.closed & ~old.closed, (new.closed == old.closed) & (new.view_ms > old.view_ms))
     upsert: Insert = statement.on_conflict_do_update(
         index_elements=["id"], set_={name: new[name] for name in _KEPT}, where=(new.stream == old.stream) & newer
