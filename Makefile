@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 # What the two lock files hold. Everything that an operator may configure is in the first.
-RUN_EXTRAS := cpu rabbitmq redis postgresql convert speech
+RUN_EXTRAS := cpu rabbitmq redis postgresql convert speech tracing
 JOBS ?= 2
 # For further words: `make test ARGS="-k sessions"`, `make demo ARGS="--picture photo.jpg"`, `make bench ARGS=…`
 ARGS ?=
