@@ -31,7 +31,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     create.add_argument("--operator", action="store_true", help="may see operators' pages")
     _action(actions, "list", "show every account", json=True)
     _action(actions, "plan", "grant a plan", email=True).add_argument("plan", metavar="PLAN", choices=_PLANS, help=" or ".join(_PLANS))
-    _action(actions, "delete", "delete an account and its streams", email=True)
+    role = _action(actions, "operator", "let an account see operators' pages", email=True)
+    role.add_argument("--revoke", action="store_true", help="not any more")
+    _action(actions, "delete", "delete an account, its streams and their visits", email=True)
     add = _action(actions, "add-stream", "make a stream and show its credentials, this once", email=True, json=True)
     add.add_argument("name", metavar="NAME")
     _action(actions, "streams", "show the streams of an account", email=True, json=True)
@@ -80,6 +82,11 @@ async def _plan(args: Namespace, accounts: Accounts) -> None:
     print(f"{args.email}: {args.plan}")
 
 
+async def _operator(args: Namespace, accounts: Accounts) -> None:
+    await accounts.set_operator(args.email, operator=not args.revoke)
+    print(f"{args.email}: {'no operator' if args.revoke else 'operator'}")
+
+
 async def _delete(args: Namespace, accounts: Accounts) -> None:
     await accounts.delete_account(args.email)
     print(f"{args.email}: deleted")
@@ -102,7 +109,15 @@ async def _streams(args: Namespace, accounts: Accounts) -> None:
         print(f"{stream.created:%Y-%m-%d}  {stream.client_id}  {stream.name}")
 
 
-_ACTIONS = {"create": _create, "list": _list, "plan": _plan, "delete": _delete, "add-stream": _add_stream, "streams": _streams}
+_ACTIONS = {
+    "create": _create,
+    "list": _list,
+    "plan": _plan,
+    "operator": _operator,
+    "delete": _delete,
+    "add-stream": _add_stream,
+    "streams": _streams,
+}
 
 
 def _print_json(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from accounts.model import Account, Plan, Stream
@@ -45,3 +45,23 @@ class StreamRow(Base):
 
     def noun(self) -> Stream:
         return Stream(self.client_id, self.account_id, self.name, self.created)
+
+
+class LoginRow(Base):
+    """``digest``: of the word in the browser's cookie; see `accounts.logins`."""
+
+    __tablename__ = "logins"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    begun: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class GuessRow(Base):
+    """``until``: milliseconds since 1970 up to which the tries of this subject are used up; see `accounts.guessing`."""
+
+    __tablename__ = "guesses"
+
+    subject: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    until: Mapped[int] = mapped_column(BigInteger, index=True)

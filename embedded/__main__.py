@@ -9,6 +9,7 @@ from accounts.demo import DemoAccount, ensure_demo, is_loopback
 from accounts.store import open_accounts
 from analytics.recorder import Recorder
 from analytics.store import Visits
+from console.app import put_console
 from database.engine import Database
 from database.migrate import migrate
 from embedded.secret import with_secret
@@ -56,7 +57,9 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
             "recorder": recorder.verify,
         }
         data = await open_data_face(settings, accounts, stack)
-        port = await listen(build_app(gate, pings, data), settings, stack)
+        app = build_app(gate, pings, data)
+        put_console(app, settings, accounts)
+        port = await listen(app, settings, stack)
         print(banner(settings.public_url or f"http://{settings.host}:{port}", account), flush=True)
         for name, fault in faults.items():
             print(f"  {name} is not available: {fault.message}", flush=True)

@@ -13,6 +13,7 @@ from accounts.keys import derive, secret_of
 from accounts.store import Accounts, open_accounts
 from analytics.queries import Audience
 from analytics.tokens import DataTokens
+from console.app import put_console
 from database.engine import Database
 from gateway.app import build_app, open_gate
 from gateway.auth import FailureLimit
@@ -74,7 +75,9 @@ async def serve(settings: Settings) -> int:
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, ids))
         pings = {"broker": broker.ping, "store": stores.ping, "accounts": accounts.ping}
         data = await open_data_face(settings, accounts, stack)
-        port = await listen(build_app(gate, pings, data), settings, stack)
+        app = build_app(gate, pings, data)
+        put_console(app, settings, accounts)
+        port = await listen(app, settings, stack)
         log.info("gateway.listening", host=settings.host, port=port)
         await stopping.wait()
         log.info("gateway.stopping")

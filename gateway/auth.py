@@ -43,13 +43,13 @@ class FailureLimit:
 
     def check(self, address: str) -> None:
         """Raises `RateLimited` when the address has no attempt left."""
-        level = self._level(_subscriber(address))
+        level = self._level(subscriber(address))
         if level < 1:
             raise RateLimited("Too many failed logins from this address", retry_after=(1 - level) / self._rate)
 
     def charge(self, address: str) -> None:
         """An attempt of this address failed."""
-        key = _subscriber(address)
+        key = subscriber(address)
         level = self._level(key)
         self._buckets.pop(key, None)
         self._buckets[key] = (max(0.0, level - 1), self._clock())
@@ -161,7 +161,8 @@ def _refusal() -> Unauthorized:
     return Unauthorized("Basic authentication with the client_id and access_token of a stream is needed")
 
 
-def _subscriber(address: str) -> str:
+def subscriber(address: str) -> str:
+    """What limits count an address by: an IPv6 address is one of the many of its subscriber's /64."""
     if ":" not in address:
         return address
     try:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from gateway.problem import problem_response
+from gateway.problem import CONTENT_TYPE, problem_response
 from shared.errors import InputTooLarge, MalformedRequest, MethodNotAllowed, NotFound, PerceptionError, RequestTimeout, ServiceFailed
 from shared.errors import UnsupportedEncoding as UnsupportedType
 from shared.log import get_logger
@@ -21,6 +21,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: On every answer. A handler that begins to send its answer itself (a stream) has to set them before.
 COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", hdrs.CACHE_CONTROL: "no-store"}
+#: Makes of a problem what a browser shows; the same problem where no person is looking. A face of pages puts it into the application.
+ErrorPages = Callable[[web.Request, web.Response], Awaitable[web.Response]]
+ERROR_PAGES: web.AppKey[ErrorPages] = web.AppKey("error_pages", Callable)  # type: ignore[arg-type]
 _UNMATCHED = "unmatched"
 _OF_STATUS: dict[int, type[PerceptionError]] = {
     404: NotFound,
@@ -74,7 +77,11 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception as error:  # noqa: BLE001 - whatever it was, the client learns nothing of it
         response = _of_surprise(request, error)
     if not response.prepared:
-        response.headers.update(COMMON_HEADERS)
+        pages = request.app.get(ERROR_PAGES)
+        if pages is not None and isinstance(response, web.Response) and response.content_type == CONTENT_TYPE:
+            response = await pages(request, response)
+        for name, value in COMMON_HEADERS.items():
+            response.headers.setdefault(name, value)
         if not request.content.is_eof():
             response.force_close()  # the rest of the body is of no interest to anybody
     _tally.count(request, response.status, time.perf_counter() - start)

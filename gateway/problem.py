@@ -22,6 +22,8 @@ STATUS: dict[str, int] = {
     "malformed_request": 400,
     "unauthorized": 401,
     "token_refused": 401,
+    "signed_out": 401,
+    "forged_request": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
@@ -47,6 +49,9 @@ STATUS: dict[str, int] = {
     "device_missing": 503,
     "deadline_exceeded": 504,
 }
+
+#: Who would have to prove what, by the code of a 401; HTTP wants a challenge with each. `Session` makes no browser ask for a password.
+_CHALLENGES = {"token_refused": "Bearer", "signed_out": "Session"}
 
 
 def status_of(code: str) -> int:
@@ -76,8 +81,7 @@ def problem_response(error: PerceptionError, *, url: str | None = None, retry_af
     status = status_of(error.code)
     response = web.Response(body=_encode(problem_body(error, url=url)), status=status, content_type=CONTENT_TYPE)
     if status == 401:
-        bearer = error.code == "token_refused"
-        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer" if bearer else 'Basic realm="Sensorium", charset="UTF-8"'
+        response.headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGES.get(error.code, 'Basic realm="Sensorium", charset="UTF-8"')
     if error.retry_after is not None or status in (429, 503):
         seconds = retry_after if error.retry_after is None else error.retry_after
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(seconds)))

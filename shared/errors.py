@@ -71,6 +71,18 @@ class TokenRefused(PerceptionError):
     code = "token_refused"
 
 
+class SignedOut(PerceptionError):
+    """This page of the console is for whoever is signed in."""
+
+    code = "signed_out"
+
+
+class ForgedRequest(PerceptionError):
+    """The request did not come from a page of this console."""
+
+    code = "forged_request"
+
+
 class NotFound(PerceptionError):
     """There is nothing at this address for these credentials."""
 

@@ -57,6 +57,17 @@ class Settings(BaseSettings):
         None, description="Password of demo@example.com in embedded mode; random and printed when not set"
     )
 
+    # The console
+    gate_url: str | None = Field(None, description="Address of the gate in the lines that the console shows; by default the console's own")
+    login_idle_seconds: float = Field(86400, gt=0, description="A browser that asks for nothing for this time is signed out")
+    login_seconds: float = Field(14 * 86400, gt=0, description="A browser is signed out at the latest after this time")
+    logins_per_account: int = Field(20, gt=0, description="Most browsers in which an account is signed in; the oldest are signed out")
+    guess_seconds: float = Field(900, gt=0, description="Time over which wrong passwords and new accounts are counted")
+    guesses_per_account: int = Field(10, gt=0, description="Most wrong passwords for one account in that time")
+    guesses_per_address: int = Field(50, gt=0, description="Most wrong passwords from one address in that time")
+    registrations_per_address: int = Field(10, gt=0, description="Most accounts registered from one address in that time")
+    form_bytes: int = Field(65_536, gt=0, description="Largest form of the console")
+
     # Limits of a request
     body_bytes: int = Field(20_000_000, gt=0, description="Largest request body")
     json_bytes: int = Field(2_000_000, gt=0, description="Largest JSON document, alone or as the part meta")
