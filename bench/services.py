@@ -19,6 +19,7 @@ from shared.errors import PerceptionError
 from shared.jobs import Job
 from workers.batching import Work
 from workers.catalog import ServiceType, load_catalog
+from workers.composing import ComposedService
 from workers.compute import Computer
 from workers.contract import File, Image, MediaLimits, Network
 from workers.runtime import OnnxModels
@@ -104,6 +105,8 @@ def table() -> str:
     rows: list[str] = []
     models = OnnxModels()
     for kind in load_catalog().values():
+        if issubclass(kind, ComposedService):
+            continue  # it costs what its parts cost
         try:
             rows.append(cost(kind, models))
         except PerceptionError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shared.errors import BrokerAway, NoWorker, PerceptionError
 from shared.jobs import queue_of
@@ -46,6 +46,17 @@ class Availability:
         if seen is None or time.monotonic() - seen > self._grace + 2 * _ASK_EVERY:
             return NoWorker(f"no worker serves {service.name}; start one with: sensorium worker {service.name}")
         return None
+
+    def fault_of_part(self, name: str) -> PerceptionError | None:
+        """None when a composite can answer for this service. A worker for composites has all services, or does not start; only
+        an embedded system goes on without those that it could not load."""
+        return self._known.get(name)
+
+    def require_any(self, names: Sequence[str]) -> None:
+        """Raise when a composite can answer for none of these services."""
+        faults = [self.fault_of_part(name) for name in names]
+        if None not in faults and faults[0] is not None:
+            raise faults[0]
 
     async def require(self, service: ServiceType) -> None:
         """Raise the reason why the service cannot be had. A worker that came a moment ago is looked for before that."""

@@ -103,6 +103,7 @@ def _common_schemas() -> dict[str, JsonObject]:
     failed = {**url, **{name: problem[name] for name in ("status", "error", "code", "parameter")}}
     links = {"type": "object", "additionalProperties": _object({"url": _TEXT}, ["url"])}
     listed = _object({"url": _TEXT, "available": {"type": "boolean"}, "reason": _TEXT}, ["url", "available"])
+    had = _object({"available": {"type": "boolean"}, "reason": _TEXT}, ["available"])
     service = {
         **url,
         "version": {"type": "integer"},
@@ -113,6 +114,7 @@ def _common_schemas() -> dict[str, JsonObject]:
         "reason": {**_TEXT, "description": "Why the service is not available, and what mends it"},
         "input": {"type": "object", "description": "JSON Schema of the parameters"},
         "output": {"type": "object", "description": "JSON Schema of the result"},
+        "services": {"type": "object", "additionalProperties": had, "description": "What a composite can be asked for"},
     }
     return {
         **_model_schemas(Envelope, "envelope"),

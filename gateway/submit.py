@@ -27,6 +27,7 @@ from shared.log import get_logger
 from shared.ports import Broker, Message, Stores
 from shared.settings import Settings
 from workers.catalog import ServiceType
+from workers.composing import ComposedInput
 from workers.contract import MediaLimits, invalid_parameter
 
 log = get_logger(__name__)
@@ -135,9 +136,11 @@ class Submitter:
         known = request.service.input_type.model_fields
         parameters = {name: value for name, value in given.items() if name in known}
         try:
-            request.service.input_type.model_validate(parameters, context={"files": files})
+            value = request.service.input_type.model_validate(parameters, context={"files": files})
         except ValidationError as error:
             raise invalid_parameter(error) from None
+        if isinstance(value, ComposedInput):
+            self._availability.require_any(value.services)
         ignored = () if len(given) == len(parameters) else tuple(name for name in given if name not in known and name not in ENVELOPE_KEYS)
         return _Draft(request, parameters, envelope, files, ignored)
 

@@ -14,7 +14,7 @@ from shared.log import configure, get_logger
 from shared.settings import Settings, read_settings
 from workers.catalog import SHORT_NAMES, CatalogError, ServiceType, load_catalog
 from workers.health import serve_health
-from workers.host import Host, load
+from workers.host import Host, Loader
 from workers.runtime import open_models
 
 log = get_logger(__name__)
@@ -43,10 +43,12 @@ def choose(names: Sequence[str], settings: Settings) -> list[ServiceType]:
 
 def check(kinds: Sequence[ServiceType], settings: Settings) -> None:
     """Load each service and run its example, as a worker would at start. Raises what fails."""
-    models = open_models(settings)
+    loader = Loader(open_models(settings), settings)
     for kind in kinds:
-        _, batch = load(kind, models, settings)
-        print(f"{kind.name} {kind.version}: works, {batch} items a batch")
+        loaded = loader.load(kind)
+        for fault in loader.faults(kind).values():
+            raise fault
+        print(f"{kind.name} {kind.version}: works, {loaded.batch} items a batch")
 
 
 async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from shared.settings import SettingsError
 from workers import services
+from workers.composing import compose
 from workers.contract import Service
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -40,7 +41,7 @@ def load_catalog(extra: Path | None = None) -> Catalog:
             if key in found:
                 raise CatalogError(f"{module.__file__}: {service.name} version {service.version} exists already")
             found[key] = service
-    return dict(sorted(found.items()))
+    return compose(dict(sorted(found.items())))
 
 
 def _modules(extra: Path | None) -> Iterator[ModuleType]:

@@ -109,7 +109,7 @@ class Computer:
         if _gap(work):
             result["gap_frames"] = _gap(work)
         if work.job.explain:
-            result["explain"] = self._explanation(work, seconds, size)
+            result["explain"] = {**self._explanation(work, seconds, size), **answer.made}
         state = None if item.state is None else item.state.model_dump_json().encode()
         return Outcome(Done(time.time(), result), state, visits=answer.visits)
 

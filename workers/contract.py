@@ -7,7 +7,7 @@ limits, state keeping and logging belong to the runner.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
@@ -37,11 +37,13 @@ class Input(BaseModel):
 class Output(BaseModel):
     """Base of a service's result. With ``omit_none`` a key whose value is None is left out of the answer.
 
-    ``visits``: what the audience analytics is to keep, beside the answer and safe before it.
+    ``visits``: what the audience analytics is to keep, beside the answer and safe before it. ``made``: what an answer that was
+    asked to explain itself tells beside what the runner knows.
     """
 
     omit_none: ClassVar[bool] = False
     _visits: tuple[Visit, ...] = PrivateAttr(default=())
+    _made: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def visits(self) -> tuple[Visit, ...]:
@@ -49,6 +51,14 @@ class Output(BaseModel):
 
     def with_visits(self, visits: Sequence[Visit]) -> Self:
         self._visits = tuple(visits)
+        return self
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        return self._made
+
+    def with_made(self, made: Mapping[str, Any]) -> Self:
+        self._made = made
         return self
 
     def as_result(self) -> dict[str, Any]:

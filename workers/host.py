@@ -9,18 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from shared.errors import PerceptionError, Unavailable
+from shared.errors import NoWorker, PerceptionError, Unavailable
 from shared.log import get_logger
 from shared.ports import Broker, Stores
 from shared.settings import Settings
 from workers.batching import measure_batch
 from workers.catalog import ServiceType
+from workers.composing import ComposedService, Part
 from workers.compute import Computer
 from workers.contract import MediaLimits, Models, Network
 from workers.cpus import prefer_long_slices, usable_cpus
@@ -52,18 +54,70 @@ class _Recording:
         return self._models.path(name)
 
 
-def load(kind: ServiceType, models: Models, settings: Settings) -> tuple[Computer, int]:
-    """A service ready to compute, and the batch size that pays here. Runs its example; takes seconds.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A service ready to compute, and the items of a batch that pay here."""
 
-    Raises what loading or the example raises: `ModelMissing`, `ModelCorrupt`, `DeviceMissing`…
-    """
-    cv2.setNumThreads(1)  # the runner's threads are the parallelism; OpenCV's own would fight them
-    service = kind()
-    recording = _Recording(models)
-    service.load(recording)
-    batch = measure_batch(service, settings.batch)
-    limits = MediaLimits.of(settings)
-    return Computer(service, limits, _facts(service, recording.opened)), batch
+    computer: Computer
+    batch: int
+
+
+class Loader:
+    """Loads services, each once: what a composite is made of is the same as what serves by itself."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models, self._settings = models, settings
+        self._known: dict[ServiceType, Loaded | PerceptionError] = {}
+
+    def load(self, kind: ServiceType) -> Loaded:
+        """Runs the service's example; takes seconds. Not for two threads at a time.
+
+        Raises what loading or the example raises: `ModelMissing`, `ModelCorrupt`, `DeviceMissing`…
+        """
+        found = self._try(kind)
+        if isinstance(found, PerceptionError):
+            raise found
+        return found
+
+    def faults(self, kind: ServiceType) -> dict[str, PerceptionError]:
+        """What a composite, loaded before, has to do without, and why."""
+        parts = kind.kinds if issubclass(kind, ComposedService) else {}
+        found = {name: self._try(part) for name, part in parts.items()}
+        return {name: fault for name, fault in found.items() if isinstance(fault, PerceptionError)}
+
+    def _try(self, kind: ServiceType) -> Loaded | PerceptionError:
+        if kind not in self._known:
+            try:
+                self._known[kind] = self._compose(kind) if issubclass(kind, ComposedService) else self._load(kind)
+            except PerceptionError as error:
+                self._known[kind] = error
+        return self._known[kind]
+
+    def _load(self, kind: ServiceType) -> Loaded:
+        cv2.setNumThreads(1)  # the runner's threads are the parallelism; OpenCV's own would fight them
+        service = kind()
+        recording = _Recording(self._models)
+        service.load(recording)
+        batch = measure_batch(service, self._settings.batch)
+        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, recording.opened)), batch)
+
+    def _compose(self, kind: type[ComposedService]) -> Loaded:
+        """Its parts were measured, so that it need not be."""
+        found = {name: self._try(part) for name, part in kind.kinds.items()}
+        parts = {name: one if isinstance(one, PerceptionError) else _part(one) for name, one in found.items()}
+        loaded = [one for one in found.values() if isinstance(one, Loaded)]
+        if not loaded:
+            raise next((one for one in found.values() if isinstance(one, PerceptionError)), NoWorker("no service takes a picture"))
+        service = kind()
+        service.join(parts)
+        batch = min(kind.max_batch, max(one.batch for one in loaded))
+        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, ())), batch)
+
+
+def _part(loaded: Loaded) -> Part:
+    computer = loaded.computer
+    facts = {name: computer.facts[name] for name in ("service", "device", "models")}
+    return Part(computer.service, loaded.batch, facts)
 
 
 def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
@@ -101,18 +155,20 @@ class Host:
         self._lock = asyncio.Lock()
 
     async def start(self, kinds: Sequence[ServiceType]) -> dict[str, PerceptionError]:
-        """Load and run each service; returns those that could not be loaded, with the reason."""
+        """Load and run each service; returns those that could not be loaded, with the reason, the parts of a composite among them."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
         failed: dict[str, PerceptionError] = {}
-        for kind in kinds:
+        loader = Loader(self._models, self._settings)
+        for kind in sorted(kinds, key=lambda kind: issubclass(kind, ComposedService)):  # composites last: their parts need not wait
             try:
-                computer, batch = await asyncio.get_running_loop().run_in_executor(self._pool, load, kind, self._models, self._settings)
+                loaded = await asyncio.get_running_loop().run_in_executor(self._pool, loader.load, kind)
             except PerceptionError as error:
                 log.error("service.unavailable", service=kind.name, code=error.code, reason=error.message)
                 failed[kind.name] = error
                 continue
-            policy = Policy.of(self._settings, self._threads, batch)
-            runner = Runner(computer, self._broker, self._stores, policy, self._pool, self._on_stuck)
+            failed |= loader.faults(kind)
+            policy = Policy.of(self._settings, self._threads, loaded.batch)
+            runner = Runner(loaded.computer, self._broker, self._stores, policy, self._pool, self._on_stuck)
             await runner.start()
             self._runners.append(runner)
         self._verifying = asyncio.create_task(self._keep_verifying())

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from gateway.openapi import openapi_document, service_schemas
 from gateway.state import GATE, base_url, service_of
-from shared.errors import NotFound
+from shared.errors import NotFound, PerceptionError
 from workers.catalog import ServiceType
+from workers.composing import ComposedService
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -57,6 +58,7 @@ async def service_document(request: web.Request) -> web.Response:
             "input": takes,
             "output": answers,
             **_availability(request, service),
+            **_parts(request, service),
         }
     )
 
@@ -69,7 +71,18 @@ async def openapi(request: web.Request) -> web.Response:
 
 
 def _availability(request: web.Request, service: ServiceType) -> dict[str, Any]:
-    fault = request.app[GATE].availability.fault(service)
+    return _told(request.app[GATE].availability.fault(service))
+
+
+def _parts(request: web.Request, service: ServiceType) -> dict[str, Any]:
+    """What a composite can be asked for, and which of it can be had."""
+    if not issubclass(service, ComposedService):
+        return {}
+    own, fault_of_part = request.app[GATE].availability.fault(service), request.app[GATE].availability.fault_of_part
+    return {"services": {name: _told(own or fault_of_part(name)) for name in service.kinds}}
+
+
+def _told(fault: PerceptionError | None) -> dict[str, Any]:
     return {"available": True} if fault is None else {"available": False, "reason": fault.message}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -29,7 +30,19 @@ async def start_system(form: str, system: System) -> Process:
     worker = system.start_worker("all")
     gateway = await system.gateway()
     await worker.ready()
+    await heard_of(system, gateway)
     return gateway
+
+
+async def heard_of(system: System, gateway: Process, seconds: float = 20.0) -> None:
+    """Until the gateway lists every service as available: it hears of a new worker a moment after the worker is ready."""
+    async with system.client(gateway) as client, asyncio.timeout(seconds):
+        while True:
+            async with client.get("/services") as response:
+                listed = (await response.json())["services"]
+            if all(service["available"] for service in listed.values()):
+                return
+            await asyncio.sleep(0.1)
 
 
 @pytest.fixture(scope="module", params=FORMS)

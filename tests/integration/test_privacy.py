@@ -40,6 +40,7 @@ FRAMES = 3
 NUMBERS = 8
 
 IMAGE_SERVICES = sorted(name for (name, _), kind in load_catalog().items() if kind.input_type.model_fields.get("image", None))
+TIMED = ("composite", "scene_analysis")
 
 
 def marked(size: int = 0) -> bytes:
@@ -181,6 +182,9 @@ def parameters_of(service: str, image: str) -> dict[str, Any]:
         "face_recognition": {"album": {"somebody": [image]}},
         "scene_analysis": {"camera_position": "facing", "store": True},
     }
+    more["composite"] = (
+        {"services": [name for name in IMAGE_SERVICES if name != "composite"]} | more["face_recognition"] | more["scene_analysis"]
+    )
     return {"image": image, "async": False, **more.get(service, {})}
 
 
@@ -189,7 +193,7 @@ async def use(client: aiohttp.ClientSession, service: str, blob: str) -> None:
     reference = "attachment://image"
     for number in range(FRAMES):
         session = {"state": {"session_id": f"canary-{service}"}}
-        timestamp = {"timestamp": f"2024-02-01T12:00:0{number}+00:00"} if service == "scene_analysis" else {}
+        timestamp = {"timestamp": f"2024-02-01T12:00:0{number}+00:00"} if service in TIMED else {}
         given = {**parameters_of(service, reference), **session, **timestamp}
         await done(client, service, given, {reference: marked()})
     await done(client, service, parameters_of(service, reference), {reference: marked(LARGE_BYTES)})
@@ -200,7 +204,7 @@ async def use(client: aiohttp.ClientSession, service: str, blob: str) -> None:
 
 
 async def done(client: aiohttp.ClientSession, service: str, given: dict[str, Any], files: dict[str, bytes] | None) -> None:
-    if service == "scene_analysis" and "timestamp" not in given:
+    if service in TIMED and "timestamp" not in given:
         given = {**given, "timestamp": "2024-02-01T12:00:00+00:00"}
     status, answer = await post_job(client, service, given, files)
     assert status == 201, (service, answer)
