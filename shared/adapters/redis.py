@@ -1,4 +1,4 @@
-"""Results, sessions, blobs and idempotency keys in one Redis server (7.0 or newer).
+"""Results, sessions, streams, blobs and idempotency keys in one Redis server (7.0 or newer).
 
 A process holds one connection for commands, one for what Redis pushes (once it follows something) and a few for blobs.
 """
@@ -13,6 +13,7 @@ from shared.adapters.redis_connection import Commands, Lanes, make_pool
 from shared.adapters.redis_feed import Feed
 from shared.adapters.redis_results import RedisResults, ResultKeys
 from shared.adapters.redis_sessions import RedisSessions
+from shared.adapters.redis_streams import RedisStreams
 from shared.ports import Stores
 from shared.settings import Settings
 
@@ -36,9 +37,12 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         open_things.push_async_callback(results.close)
         sessions = RedisSessions(commands, feed, keys, settings)
         open_things.push_async_callback(sessions.close)
+        streams = RedisStreams(commands, feed, settings)
+        open_things.callback(streams.close)
 
         async def ping() -> None:
             await commands.send("PING")
             await results.check()
 
-        yield Stores(results, sessions, RedisBlobs(commands, lanes, settings), RedisIdempotency(commands, settings), ping)
+        blobs, idempotency = RedisBlobs(commands, lanes, settings), RedisIdempotency(commands, settings)
+        yield Stores(results, sessions, streams, blobs, idempotency, ping)
