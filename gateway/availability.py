@@ -32,6 +32,7 @@ class Availability:
         self._known = dict(known_faults or {})
         self._seen: dict[str, float] = {}
         self._ready: dict[str, int] = {}
+        self._unserved: dict[str, float] = {}
         self._broker_fault: PerceptionError | None = None
         self._asking = asyncio.Lock()
         self._asked = float("-inf")
@@ -75,6 +76,11 @@ class Availability:
         """Jobs that waited in the service's queue when the broker was last asked."""
         return self._ready.get(queue_of(service.name, service.version), 0)
 
+    def unserved(self, queue: str) -> float:
+        """For how long, in seconds, the queue has had messages and no consumer, as far as this process saw it."""
+        since = self._unserved.get(queue)
+        return 0.0 if since is None else time.monotonic() - since
+
     async def ask(self) -> None:
         """Ask the broker once about every queue."""
         began = time.monotonic()
@@ -85,6 +91,10 @@ class Availability:
                 self._ready[queue] = depth.ready
                 if depth.consumers:
                     self._seen[queue] = time.monotonic()
+                if depth.ready and not depth.consumers:
+                    self._unserved.setdefault(queue, began)
+                else:
+                    self._unserved.pop(queue, None)
             self._broker_fault = None
         except BrokerAway as error:
             if self._broker_fault is None:

@@ -83,12 +83,6 @@ class ForgedRequest(PerceptionError):
     code = "forged_request"
 
 
-class ForeignOrigin(PerceptionError):
-    """Pages of this origin may not do this here."""
-
-    code = "foreign_origin"
-
-
 class NotFound(PerceptionError):
     """There is nothing at this address for these credentials."""
 
@@ -151,6 +145,12 @@ class Cancelled(PerceptionError):
     code = "cancelled"
 
 
+class NotRequeueable(PerceptionError):
+    """The dead job cannot be put back into its queue."""
+
+    code = "not_requeueable"
+
+
 class DeadlineExceeded(PerceptionError):
     """The job was not done by its deadline."""
 
@@ -162,24 +162,6 @@ class FrameSkipped(PerceptionError):
     """The session had gone on without this frame when its turn came."""
 
     code = "frame_skipped"
-
-
-class StreamEnded(PerceptionError):
-    """The stream of frames has ended; make another with POST …/streams."""
-
-    code = "stream_ended"
-
-
-class StreamTaken(PerceptionError):
-    """Another connection, a newer one, sends the frames of this stream now."""
-
-    code = "stream_taken"
-
-
-class SlowReader(PerceptionError):
-    """The answers of the stream were read more slowly than they were made, and more of them waited than are kept."""
-
-    code = "slow_reader"
 
 
 class Unavailable(PerceptionError):
@@ -205,12 +187,6 @@ class StoreAway(Unavailable):
     """The store of results and sessions does not answer."""
 
     code = "store_away"
-
-
-class Stopping(Unavailable):
-    """This gateway is going down; connect again, the stream goes on at another or when it is back."""
-
-    code = "stopping"
 
 
 class NoWorker(Unavailable):

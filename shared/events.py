@@ -1,7 +1,8 @@
 """What is said about a job between the worker that does it and everybody who waits for it.
 
 Waiting, polling, server-sent events, duplicates and cancelling all read the same list: any number of `Started` and
-`Chunk`, then exactly one `Done` or `Failed`.
+`Chunk`, then exactly one `Done` or `Failed`. Only an operator can make an ended job go on: its `Failed` then gives its place to
+`Requeued`, and one more end follows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ class Chunk(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Requeued(Event):
+    """The job had failed, and an operator put it back into its queue with a new deadline."""
+
+    type: ClassVar[str] = "requeued"
+
+
+@dataclass(frozen=True, slots=True)
 class Done(Event):
     """The result, as the JSON object that the service answered."""
 
@@ -72,7 +80,7 @@ class Failed(Event):
         return error_types().get(self.code, ServiceFailed)(self.message, parameter=self.parameter)
 
 
-_KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (Started, Chunk, Done, Failed)}
+_KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (Started, Chunk, Requeued, Done, Failed)}
 
 
 def decode_event(data: bytes | str) -> Event:

@@ -6,13 +6,14 @@ adapter. Adapters raise `shared.errors.BrokerAway` or `StoreAway` when what is b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.errors import InputTooLarge
-from shared.events import Event
+from shared.events import Event, Requeued
+from shared.facts import DeadLetter, Observation, WorkerFacts
 from shared.jobs import Turn
 
 
@@ -87,6 +88,9 @@ class Broker(Protocol):
 
     async def depth(self, queue: str) -> Depth:
         """Zero and zero for a queue that does not exist."""
+
+    async def observe(self, queues: Sequence[str]) -> Observation:
+        """Everything that the broker tells of these queues, for operators; those that do not exist are left out."""
 
     async def ping(self) -> None:
         """Raise `BrokerAway` unless the broker answers."""
@@ -166,54 +170,6 @@ class SessionStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class StreamView:
-    """A stream of frames as stored.
-
-    ``about``: what it was begun with. ``count``: its frames so far. ``frames``: those asked for that are still kept, with
-    their numbers. ``ended``: the word that it was ended with, empty while it goes on. ``remaining``: seconds until it ends
-    for want of a frame; not positive once it has.
-    """
-
-    about: bytes
-    count: int
-    frames: Sequence[tuple[int, bytes]]
-    ended: str
-    remaining: float
-
-    @property
-    def over(self) -> bool:
-        """Whether it takes no more frames."""
-        return bool(self.ended) or self.remaining <= 0
-
-
-class StreamStore(Protocol):
-    """Streams of frames: what each was begun with, and in order what its last frames became.
-
-    A stream ends when it is ended, or when no frame came for the session time; what is kept of it outlives that by a while.
-    """
-
-    async def begin(self, stream: str, about: bytes) -> None: ...
-
-    async def add(self, stream: str, sender: str, frame: bytes) -> int:
-        """Keep the frame and push it to whoever follows; its number, from 1.
-
-        Raises `StreamEnded`, and `StreamTaken` when a sender whose name sorts after this one's has added before.
-        """
-
-    async def read(self, stream: str, after: int) -> StreamView | None:
-        """The stream with its frames after number ``after``; None when there is none (any more)."""
-
-    def follow(self, stream: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, bytes]]]:
-        """Frames as they come, with their numbers, from the first one after ``after`` that is kept, until the stream is over.
-
-        Numbers grow, and jump where frames are not kept any more. Iterating raises `StoreAway`.
-        """
-
-    async def end(self, stream: str, reason: str) -> bool:
-        """Take no more frames. ``reason``: a word. False when the stream was over already."""
-
-
 class BlobStore(Protocol):
     """Bytes of a tenant, kept for a stated time after their last use."""
 
@@ -237,13 +193,55 @@ class IdempotencyStore(Protocol):
         """Forget a key whose job could not be accepted."""
 
 
+class WorkerRegistry(Protocol):
+    """The worker processes that run, each by what it last said of itself."""
+
+    async def announce(self, worker: WorkerFacts) -> None:
+        """Keep what a worker says, in place of what it said before, until it has been silent for a stated time."""
+
+    async def withdraw(self, worker_id: str) -> None:
+        """Forget a worker that ends."""
+
+    async def workers(self) -> list[WorkerFacts]:
+        """All workers that were heard of lately, the oldest process first."""
+
+
+class SessionCensus(Protocol):
+    """How many sessions there are."""
+
+    async def alive(self) -> Mapping[tuple[str, int], int]:
+        """Sessions that have not been closed, by (service, version)."""
+
+
+class LetterArchive(Protocol):
+    """Dead letters, kept for operators: so many, so long, and their messages for a shorter time and within so many bytes."""
+
+    async def keep(self, letter: DeadLetter, message: bytes | None) -> None:
+        """Keep a letter, in place of one with its id. ``message`` is what `reopen` gives back; None keeps what was there."""
+
+    async def letters(self, start: int, count: int) -> tuple[int, list[tuple[DeadLetter, bool]]]:
+        """(how many there are, those from ``start`` on, the latest first, each with whether its message is still kept)."""
+
+    async def reopen(self, letter_id: str, event: Requeued) -> tuple[DeadLetter, bytes]:
+        """Make the job of a letter unfinished again, in one step, and return the letter, which is still kept, and its message.
+
+        The job's failure gives its place in the list of events to ``event``, and its attempts are forgotten. Raises `NotFound`, and
+        `NotRequeueable` when the message is no longer kept, or the job was done after all or cancelled by its caller.
+        """
+
+    async def delete(self, letter_id: str) -> bool:
+        """Forget a letter and its message; whether there was one. Its job's failure stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """What one store server (or this process's memory) keeps. ``ping`` raises `StoreAway` unless it answers."""
 
     results: ResultStore
     sessions: SessionStore
-    streams: StreamStore
     blobs: BlobStore
     idempotency: IdempotencyStore
+    workers: WorkerRegistry
+    census: SessionCensus
+    letters: LetterArchive
     ping: Callable[[], Awaitable[None]]

@@ -107,22 +107,6 @@ class Settings(BaseSettings):
         30, gt=0, description="The closing of a silent session that is not done within this time is sent again"
     )
 
-    # Streams of frames
-    stream_window: int = Field(4, gt=0, le=1024, description="Most frames of a stream that are under way at a time")
-    stream_live_window: int = Field(2, gt=0, le=1024, description="The same for a live stream, in which the newest frame wins")
-    stream_window_bytes: int = Field(16_000_000, gt=0, description="Most bytes of a stream's frames that are under way at a time")
-    stream_frame_seconds: float = Field(30, gt=0, description="A frame of a stream that is not done within this time fails")
-    stream_parameters_bytes: int = Field(
-        65_536, gt=0, description="Largest JSON document of parameters of a stream or of one of its frames"
-    )
-    stream_unread: int = Field(256, gt=0, description="Answers of a stream that are kept for a reader; one further behind is closed")
-    stream_unread_bytes: int = Field(4_000_000, gt=0, description="Bytes of answers that wait for one reader; one further behind is closed")
-    stream_connections: int = Field(500, gt=0, description="Most connections of streams to one gateway")
-    stream_ticket_seconds: float = Field(30, gt=0, description="A ticket opens a WebSocket once, within this time")
-    stream_origins: str = Field(
-        "", description="Origins of pages, separated by commas, that may open WebSockets here beside the gateway's own; * for any"
-    )
-
     # The broker
     queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")
     message_bytes: int = Field(
@@ -141,6 +125,23 @@ class Settings(BaseSettings):
     process_seconds: float = Field(120, gt=0, description="A batch that computes for longer ends its worker, which is then replaced")
     drain_seconds: float = Field(30, gt=0, description="On SIGTERM, work in hand may take this long to finish")
     health_port: int = Field(0, ge=0, le=65535, description="A worker serves /healthz, /readyz and /metrics here; 0 for none")
+
+    # What operators see
+    broker_management: str | None = Field(
+        None,
+        description="RabbitMQ's management API, http://user:password@host:15672, for unacknowledged messages and rates; "
+        "without it they are estimated from what workers announce. Without a user that of the broker",
+    )
+    management_seconds: float = Field(2, gt=0, description="An answer of the management API that takes longer is not waited for")
+    facts_seconds: float = Field(2, gt=0, description="Operators' pages and metrics show facts that are at most this old")
+    announce_seconds: float = Field(2, gt=0, description="A worker says this often what it does")
+    announced_seconds: float = Field(15, gt=0, description="A worker that was silent for this time is no longer listed")
+    dead_letters: int = Field(1000, gt=0, description="Most dead letters that are kept for operators; the oldest give way")
+    dead_letter_seconds: float = Field(7 * 86400, gt=0, description="A dead letter is kept for this time, without its input")
+    dead_letter_input_seconds: float = Field(
+        3600, ge=0, description="The input of a dead job is kept for this time, so that it can be put back into its queue; 0 keeps none"
+    )
+    dead_letter_bytes: int = Field(64 * 2**20, ge=0, description="Most bytes of inputs of dead jobs together; the oldest give way")
 
     # Audience analytics
     senior_age: float = Field(50, gt=0, le=120, description="Whoever is at least this old, in years, counts as senior")

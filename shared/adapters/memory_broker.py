@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from shared.errors import BrokerAway, NoWorker, QueueFull
+from shared.facts import Observation, QueueFacts
 from shared.log import get_logger
 from shared.ports import DEAD_LETTERS, Delivery, Depth, Message, refuse_too_large
+from shared.rates import Rate
 from shared.settings import Settings
 
 log = get_logger(__name__)
@@ -27,9 +29,9 @@ Handle = Callable[[Delivery], None]
 
 
 class _Stored:
-    """A message inside a queue. ``returned``: how often it was given back. ``reason``: why it died."""
+    """A message inside a queue. ``since``: when it came (the loop's clock). ``returned``: how often it was given back. ``reason``: why it died."""
 
-    __slots__ = ("body", "expires_at", "id", "number", "reason", "returned", "timer")
+    __slots__ = ("body", "expires_at", "id", "number", "reason", "returned", "since", "timer")
 
     def __init__(self, number: int, identifier: str, body: bytes, expires_at: float | None = None, reason: str | None = None) -> None:
         self.number = number
@@ -37,6 +39,7 @@ class _Stored:
         self.body = body
         self.expires_at = expires_at
         self.reason = reason
+        self.since = asyncio.get_running_loop().time()
         self.returned = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -66,14 +69,31 @@ class _Queue:
         self._ready: OrderedDict[int, _Stored] = OrderedDict()
         self._numbered = 0
         self._scheduled = False
+        self._published, self._delivered = Rate(), Rate()
+        self._in_hand: dict[int, _Stored] = {}
         self.consumers: deque[MemoryConsumer] = deque()
 
     @property
     def ready(self) -> int:
         return len(self._ready)
 
+    def facts(self) -> QueueFacts:
+        in_hand = self._in_hand.values()
+        next_up = [next(iter(self._ready.values()))] if self._ready else []
+        # What waits is in order, but for what was given back to the front, which is older still.
+        oldest = min((stored.since for stored in (*in_hand, *next_up)), default=None)
+        return QueueFacts(
+            ready=self.ready,
+            consumers=len(self.consumers),
+            unacknowledged=len(in_hand),
+            published_rate=self._published.per_second,
+            delivered_rate=self._delivered.per_second,
+            oldest_seconds=0.0 if oldest is None else asyncio.get_running_loop().time() - oldest,
+        )
+
     def add(self, identifier: str, body: bytes, expires_in: float | None = None, reason: str | None = None) -> None:
         self._numbered += 1
+        self._published.count()
         expires_at = None if expires_in is None else asyncio.get_running_loop().time() + max(0, expires_in)
         stored = _Stored(self._numbered, identifier, body, expires_at, reason)
         self._ready[stored.number] = stored
@@ -99,6 +119,11 @@ class _Queue:
         if self._name != DEAD_LETTERS:
             self._bury(stored, reason)
 
+    def release(self, stored: _Stored) -> None:
+        """It is no longer in hand."""
+        self._in_hand.pop(stored.number, None)
+        self.wake()
+
     def wake(self) -> None:
         """Deliver what can be delivered, soon: never from inside the caller."""
         if not self._scheduled:
@@ -114,6 +139,8 @@ class _Queue:
             _, stored = self._ready.popitem(last=False)
             if stored.timer is not None:
                 stored.timer.cancel()
+            self._delivered.count()
+            self._in_hand[stored.number] = stored
             consumer.take(stored)
         self.wake()
 
@@ -194,6 +221,7 @@ class MemoryConsumer:
         await self.stop()
         in_hand, self._in_hand = self._in_hand, {}
         for stored in reversed(in_hand.values()):
+            self.queue.release(stored)
             self.queue.give_back(stored)
 
     def take(self, stored: _Stored) -> None:
@@ -210,7 +238,7 @@ class MemoryConsumer:
         """Whether it was still in hand."""
         if self._in_hand.pop(stored.number, None) is None:
             return False
-        self.queue.wake()
+        self.queue.release(stored)
         return True
 
 
@@ -246,6 +274,11 @@ class MemoryBroker:
         await self.ping()
         found = self._server.queues.get(queue)
         return Depth(0, 0) if found is None else Depth(found.ready, len(found.consumers))
+
+    async def observe(self, queues: Sequence[str]) -> Observation:
+        await self.ping()
+        known = self._server.queues
+        return Observation({name: known[name].facts() for name in queues if name in known})
 
     async def ping(self) -> None:
         if self._closed:

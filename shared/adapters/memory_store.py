@@ -1,4 +1,4 @@
-"""Results, sessions, streams, blobs and idempotency keys in this process's memory.
+"""Results, sessions, blobs and idempotency keys in this process's memory.
 
 The same encoded bytes as behind a server are kept, so that nothing is shared by reference. What expires is dropped
 when its neighbours are touched.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from shared.adapters.expiring import Expiring
-from shared.adapters.memory_streams import MemoryStreams
+from shared.adapters.memory_operations import MemoryCensus, MemoryLetters, MemoryWorkers
 from shared.errors import InputTooLarge
 from shared.events import Event
 from shared.followers import Follower, Followers, stored_event, stored_form
@@ -22,6 +23,7 @@ from shared.jobs import Turn
 from shared.ports import Entry, Snapshot, Stores
 from shared.settings import Settings
 
+Value = TypeVar("Value")
 _FINAL_MARK = b"1"
 
 
@@ -30,16 +32,65 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
     """Empty stores of this process's own. ``shard`` says nothing here: every event is pushed in this process."""
     results = MemoryResults(settings.result_seconds)
     sessions = MemorySessions(results, settings)
-    streams = MemoryStreams(settings)
+    blobs = MemoryBlobs(settings)
 
     async def ping() -> None:
         """This process answers."""
 
     try:
-        yield Stores(results, sessions, streams, MemoryBlobs(settings), MemoryIdempotency(settings), ping)
+        yield Stores(
+            results=results,
+            sessions=sessions,
+            blobs=blobs,
+            idempotency=MemoryIdempotency(settings),
+            workers=MemoryWorkers(settings.announced_seconds),
+            census=MemoryCensus(sessions.alive),
+            letters=MemoryLetters(settings, results),
+            ping=ping,
+        )
     finally:
-        streams.close()
         await results.close()
+
+
+class Expiring(Generic[Value]):
+    """Values by name, each gone a fixed time (seconds) after it was last kept, on the monotonic clock."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+
+    def __len__(self) -> int:
+        self._purge()
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[str]:
+        self._purge()
+        return iter(self._values)
+
+    def keep(self, name: str, value: Value) -> None:
+        """Set the value, and begin its time anew."""
+        self._purge()
+        self._values[name] = (self._clock() + self._seconds, value)
+        self._values.move_to_end(name)
+
+    def get(self, name: str) -> Value | None:
+        self._purge()
+        found = self._values.get(name)
+        return None if found is None else found[1]
+
+    def pop(self, name: str) -> Value | None:
+        self._purge()
+        found = self._values.pop(name, None)
+        return None if found is None else found[1]
+
+    def _purge(self) -> None:
+        """All live equally long, so the first one kept goes first."""
+        now = self._clock()
+        while self._values:
+            name, (end, _) = next(iter(self._values.items()))
+            if end > now:
+                return
+            del self._values[name]
 
 
 class MemoryResults:
@@ -77,6 +128,21 @@ class MemoryResults:
         count = (self._attempts.get(job_id) or 0) + change
         self._attempts.keep(job_id, count)
         return count
+
+    def last(self, job_id: str) -> Event | None:
+        """The last event of a job; None when its list is gone."""
+        events = self._lists.get(job_id)
+        return stored_event(events[-1]) if events else None
+
+    def replace_last(self, job_id: str, event: Event) -> None:
+        """Put ``event`` in the place of the final one, or at the end of an unfinished list, and forget the attempts."""
+        events = self._lists.get(job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
+            events.pop()
+        events.append(stored_form(event))
+        self._lists.keep(job_id, events)
+        self._attempts.pop(job_id)
+        self._followers.push(job_id, len(events) - 1, events[-1])
 
     async def close(self) -> None:
         await self._followers.close()
@@ -159,6 +225,13 @@ class MemorySessions:
             found.wake = now + self._lease
             turns.append(Turn(name, found.closing, closing=True))
         return turns
+
+    def alive(self) -> Iterator[str]:
+        """The sessions that were not closed."""
+        for name in list(self._sessions):
+            found = self._sessions.get(name)
+            if found is not None and found.wake is not None:
+                yield name
 
     def _touch(self, session: str) -> _Session:
         """The session, made if need be, kept for another while."""

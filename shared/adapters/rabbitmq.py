@@ -8,7 +8,8 @@ what gives it room again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -16,9 +17,11 @@ from yarl import URL
 
 from shared.adapters.rabbitmq_consumer import Handle, RabbitConsumer
 from shared.adapters.rabbitmq_link import Link, quieten
+from shared.adapters.rabbitmq_management import Management, Told
 from shared.adapters.rabbitmq_publisher import Publisher
 from shared.adapters.rabbitmq_topology import Topology
 from shared.errors import BrokerAway
+from shared.facts import Observation
 from shared.ports import Depth, Message, refuse_too_large
 from shared.settings import Settings
 
@@ -33,6 +36,7 @@ class RabbitBroker:
         self._consuming = Link(url, "consuming", settings.heartbeat_seconds, settings.publish_seconds)
         self._publisher = Publisher(self._publishing, self._topology, settings.retry_after_seconds)
         self._message_bytes = settings.message_bytes
+        self._management = Management.of(settings)
         self._consumers: list[RabbitConsumer] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -59,6 +63,24 @@ class RabbitBroker:
             except ChannelNotFoundEntity:
                 return Depth(0, 0)
             return Depth(declared.message_count or 0, declared.consumer_count or 0)
+
+    async def observe(self, queues: Sequence[str]) -> Observation:
+        """Ready messages and consumers by AMQP, which tells them as they are now; the rest by the management API, if there is one."""
+        (told, gap), depths = await asyncio.gather(self._management.tell(), self._depths(queues))
+        facts = {queue: told.get(self._topology.queue(queue), Told()).of(depth) for queue, depth in depths.items()}
+        return Observation(facts, gap)
+
+    async def _depths(self, queues: Sequence[str]) -> dict[str, Depth]:
+        found: dict[str, Depth] = {}
+        waiting = deque(queues)
+        while waiting:
+            async with self._consuming.channel("observe") as channel:
+                with suppress(ChannelNotFoundEntity):  # which ends the channel, and only that question
+                    while waiting:
+                        name = waiting.popleft()
+                        declared = await channel.queue_declare(self._topology.queue(name), passive=True)
+                        found[name] = Depth(declared.message_count or 0, declared.consumer_count or 0)
+        return found
 
     async def ping(self) -> None:
         await self._publisher.ping()

@@ -1,4 +1,4 @@
-"""Results, sessions, streams, blobs and idempotency keys in one Redis server (7.0 or newer).
+"""Results, sessions, blobs, idempotency keys and what operators see in one Redis server (7.0 or newer).
 
 A process holds one connection for commands, one for what Redis pushes (once it follows something) and a few for blobs.
 """
@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from shared.adapters.redis_blobs import RedisBlobs, RedisIdempotency
 from shared.adapters.redis_connection import Commands, Lanes, make_pool
 from shared.adapters.redis_feed import Feed
+from shared.adapters.redis_letters import RedisLetters
+from shared.adapters.redis_operations import RedisCensus, RedisWorkers
 from shared.adapters.redis_results import RedisResults, ResultKeys
 from shared.adapters.redis_sessions import RedisSessions
-from shared.adapters.redis_streams import RedisStreams
 from shared.ports import Stores
 from shared.settings import Settings
 
@@ -37,12 +38,18 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         open_things.push_async_callback(results.close)
         sessions = RedisSessions(commands, feed, keys, settings)
         open_things.push_async_callback(sessions.close)
-        streams = RedisStreams(commands, feed, settings)
-        open_things.callback(streams.close)
 
         async def ping() -> None:
             await commands.send("PING")
             await results.check()
 
-        blobs, idempotency = RedisBlobs(commands, lanes, settings), RedisIdempotency(commands, settings)
-        yield Stores(results, sessions, streams, blobs, idempotency, ping)
+        yield Stores(
+            results=results,
+            sessions=sessions,
+            blobs=RedisBlobs(commands, lanes, settings),
+            idempotency=RedisIdempotency(commands, settings),
+            workers=RedisWorkers(commands, settings),
+            census=RedisCensus(commands, settings),
+            letters=RedisLetters(commands, lanes, keys, settings),
+            ping=ping,
+        )

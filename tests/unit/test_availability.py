@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -11,6 +11,7 @@ from gateway import availability
 from gateway.availability import Availability
 from shared.adapters.memory_broker import open_broker
 from shared.errors import BrokerAway, ModelMissing, NoWorker
+from shared.facts import Observation
 from shared.ports import Broker, Consumer, Delivery, Depth, Message
 from shared.settings import Settings
 from tests.fakes import MISBEHAVING
@@ -43,6 +44,9 @@ class Absences:
         self.asked += 1
         await self.ping()
         return await self.broker.depth(queue)
+
+    async def observe(self, queues: Sequence[str]) -> Observation:
+        return await self.broker.observe(queues)
 
     async def ping(self) -> None:
         if self.away:
@@ -190,3 +194,19 @@ async def test_each_version_has_its_own_workers(broker: Absences) -> None:
     await known.ask()
     assert known.fault(SERVICE) is None
     assert isinstance(known.fault(later), NoWorker)
+
+
+async def test_how_long_messages_have_had_no_worker(broker: Absences, clock: Clock) -> None:
+    known = Availability(broker, CATALOG, GRACE)
+    worker = await serve(broker)
+    await known.ask()
+    await worker.stop()
+    await broker.publish(Message("misbehaver", b"m", "1"))
+    await known.ask()
+    clock.now += 5
+    assert known.unserved("misbehaver") == 5
+    await known.ask()
+    assert known.unserved("misbehaver") == 5
+    await serve(broker)
+    await known.ask()
+    assert known.unserved("misbehaver") == 0
