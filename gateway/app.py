@@ -15,14 +15,14 @@ from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.middleware import middleware
-from gateway.routes import blobs, health, jobs, services, streams, tokens
+from gateway.routes import blobs, health, jobs, services, tokens
 from gateway.routes import data as data_routes
 from gateway.state import DATA, GATE, DataFace, Gate
-from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
 from shared.log import get_logger
+from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings, SettingsError
 from workers.catalog import Catalog
@@ -41,8 +41,7 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     app[health.PINGS] = pings
     modules: list[ModuleType] = [health]
     if "gate" in faces:
-        modules += [services, jobs, blobs, streams]
-        app.on_shutdown.append(_stop_streams)
+        modules += [services, jobs, blobs]
     if data is not None:
         app[DATA] = data
         modules += [tokens] if "console" in faces else []
@@ -50,11 +49,6 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     for module in modules:
         app.add_routes(module.ROUTES)
     return app
-
-
-async def _stop_streams(app: web.Application) -> None:
-    """Streams have no end of their own that shutdown could wait for."""
-    app[GATE].streams.stop()
 
 
 def _faces(settings: Settings) -> set[str]:
@@ -79,7 +73,7 @@ async def open_gate(
     submitter = Submitter(settings, broker, stores, availability, ids)
     proxies = _proxies(settings)
     async with AsyncExitStack() as stack:
-        letters = DeadLetterKeeper(broker, stores, settings.retry_pause_seconds)
+        letters = DeadLetterKeeper(settings, broker, stores)
         stack.push_async_callback(letters.stop)
         await availability.ask()
         sessions = SessionKeeper(settings, broker, stores, ids)
@@ -96,10 +90,10 @@ async def open_gate(
             authenticate=Authenticator(credentials, proxies=proxies),
             availability=availability,
             submitter=submitter,
+            operations=Operations(settings, broker, stores, catalog, availability.unserved),
             ids=ids,
             limits=RequestLimits.from_settings(settings),
             proxies=proxies,
-            streams=StreamHub(settings),
         )
 
 

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 from shared import metrics
+from shared.dead_letters import GIVEN_UP, Archivist, letter_of
 from shared.errors import DeadlineExceeded, PerceptionError, ServiceFailed, StoreAway, Unavailable
-from shared.events import Failed
+from shared.events import Failed, Requeued
 from shared.job_ids import JobIds
-from shared.jobs import Job, Turn, UndecodableJob, blob_place, decode_job, is_job_file, owner_of, parse_session_key, queue_of
+from shared.jobs import Job, Turn, blob_place, is_job_file, owner_of, parse_session_key, queue_of
 from shared.log import get_logger
 from shared.ports import DEAD_LETTERS, Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
@@ -19,11 +20,11 @@ _PREFETCH = 16
 
 
 class DeadLetterKeeper:
-    """Writes the failure of each job whose message died, so that nobody waits for it."""
+    """Writes the failure of each job whose message died, so that nobody waits for it, and keeps its letter for operators."""
 
-    def __init__(self, broker: Broker, stores: Stores, retry_pause: float) -> None:
-        """``retry_pause`` (seconds): how long a letter rests while the store is away."""
-        self._broker, self._stores, self._retry_pause = broker, stores, retry_pause
+    def __init__(self, settings: Settings, broker: Broker, stores: Stores) -> None:
+        self._broker, self._stores, self._retry_pause = broker, stores, settings.retry_pause_seconds
+        self._archivist = Archivist(settings, stores)
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumer: Consumer | None = None
 
@@ -44,29 +45,37 @@ class DeadLetterKeeper:
     async def _bury(self, delivery: Delivery) -> None:
         reason = delivery.reason or "unknown"
         metrics.DEAD_LETTERS.labels(reason).inc()
+        letter, job = letter_of(delivery.body, reason, time.time())
+        log.error("dead_letter", reason=reason, kind=letter.kind, id=letter.id, service=letter.service)
         try:
-            job = decode_job(delivery.body)
-        except UndecodableJob as error:
-            log.error("dead_letter.undecodable", reason=reason, error=str(error))
-            delivery.ack()
-            return
-        log.error("dead_letter", reason=reason, job=job.id, service=job.service)
-        try:
-            await self._write_failure(job, reason)
+            if job is None:
+                await self._archivist.keep(delivery.body, letter, None)
+            elif not (delivery.redelivered and await self._was_requeued(job)):
+                await self._write_failure(job, reason)
+                await self._archivist.keep(delivery.body, letter, job)
+                await self._drop_files(job)
         except StoreAway:
             await asyncio.sleep(self._retry_pause)
             delivery.reject(requeue=True)
             return
         delivery.ack()
 
+    async def _was_requeued(self, job: Job) -> bool:
+        """Whether an operator has put the job back meanwhile: then its death is over, and must not be told again."""
+        events = await self._stores.results.events(job.id)
+        return any(isinstance(event, Requeued) and event.at > job.created for event in events)
+
     async def _write_failure(self, job: Job, reason: str) -> None:
         late = reason == "expired" or time.time() > job.deadline
-        error: PerceptionError = DeadlineExceeded() if late else ServiceFailed("the job was given up after several attempts")
+        error: PerceptionError = DeadlineExceeded() if late else ServiceFailed(GIVEN_UP)
         entry = Entry(job.id, Failed.of(error, time.time()))
         if job.turn is not None:
             await self._stores.sessions.save(job.turn, None, None, entry)
         else:
             await self._stores.results.append([entry])
+
+    async def _drop_files(self, job: Job) -> None:
+        """What was stored for this job alone ends with it; the archive has what it needs."""
         for blob_id in filter(is_job_file, job.blobs.values()):
             await self._stores.blobs.delete(*blob_place(job.tenant, blob_id))
 
@@ -91,16 +100,14 @@ class SessionKeeper:
 
     async def _close(self, turn: Turn) -> None:
         try:
-            await self._broker.publish(closing_message(self._ids, turn, self._settings.deadline_seconds))
+            await self._broker.publish(self._closing(turn))
             metrics.SESSIONS_CLOSED.inc()
         except Unavailable as error:
             log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
 
-
-def closing_message(ids: JobIds, turn: Turn, lasts: float) -> Message:
-    """The job that closes a session. ``lasts``: its deadline in seconds."""
-    tenant, service, version, _ = parse_session_key(turn.session)
-    now = time.time()
-    job_id = ids.make(owner_of(tenant, service, version), synchronous=False)
-    job = Job(job_id, service, version, tenant, now, now + lasts, turn=turn)
-    return Message(queue_of(service, version), job.encode(), job_id)
+    def _closing(self, turn: Turn) -> Message:
+        tenant, service, version, _ = parse_session_key(turn.session)
+        now = time.time()
+        job_id = self._ids.make(owner_of(tenant, service, version), synchronous=False)
+        job = Job(job_id, service, version, tenant, now, now + self._settings.deadline_seconds, turn=turn)
+        return Message(queue_of(service, version), job.encode(), job_id)

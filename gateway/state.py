@@ -13,10 +13,10 @@ from analytics.tokens import DataTokens
 from gateway.auth import Authenticator, FailureLimit
 from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
-from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
 from shared.errors import NotFound
 from shared.job_ids import JobIds
+from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings
 from workers.catalog import Catalog, ServiceType
@@ -33,10 +33,10 @@ class Gate:
     authenticate: Authenticator
     availability: Availability
     submitter: Submitter
+    operations: Operations
     ids: JobIds
     limits: RequestLimits
     proxies: TrustedProxies
-    streams: StreamHub
 
 
 @dataclass(frozen=True, slots=True)

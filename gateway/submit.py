@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -22,7 +22,7 @@ from shared import metrics
 from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, StoreAway
 from shared.events import Event
 from shared.job_ids import JobIds
-from shared.jobs import Job, Turn, blob_place, job_files_of, owner_of, queue_of, session_key
+from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, job_files_of, owner_of, queue_of, session_key
 from shared.log import get_logger
 from shared.ports import Broker, Message, Stores
 from shared.settings import Settings
@@ -31,8 +31,6 @@ from workers.composing import ComposedInput
 from workers.contract import MediaLimits, invalid_parameter
 
 log = get_logger(__name__)
-#: The broker keeps an expired message this much longer than its deadline, so that a worker may still say so itself.
-_EXPIRY_SLACK = 1.0
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -57,21 +55,15 @@ class Envelope(BaseModel):
 ENVELOPE_KEYS = frozenset(field.alias or name for name, field in Envelope.model_fields.items())
 
 
-#: Entered with the job's identifier while its frame is numbered: it keeps the frames of a stream in their order.
-Place = Callable[[str], AbstractAsyncContextManager[None]]
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for a service, parsed and not yet validated. ``lasts``: its deadline in seconds, unless the settings' is meant."""
+    """A request for a service, parsed and not yet validated."""
 
     tenant: Tenant
     service: ServiceType
     document: Document
     base_url: str
     idempotency_key: str | None = None
-    lasts: float | None = None
-    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +147,10 @@ class Submitter:
         inline, stored = await self._place_files(draft)
         turn: Turn | None = None
         try:
-            async with nullcontext() if draft.request.place is None else draft.request.place(job_id):
-                turn = await self._number(draft)
+            turn = await self._number(draft)
             job = self._job(draft, job_id, turn, inline, stored)
             begin = time.perf_counter()
-            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + _EXPIRY_SLACK))
+            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, self._settings.deadline_seconds + EXPIRY_SLACK))
             metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
         except BaseException:
             await asyncio.shield(self._undo(draft, turn, stored))
@@ -173,7 +164,7 @@ class Submitter:
             version=service.version,
             tenant=draft.request.tenant.id,
             created=now,
-            deadline=now + (draft.request.lasts or self._settings.deadline_seconds),
+            deadline=now + self._settings.deadline_seconds,
             parameters=draft.parameters,
             files=inline,
             blobs={**draft.files.blobs, **stored},

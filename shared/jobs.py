@@ -15,6 +15,8 @@ import orjson
 _MAGIC = b"SJ1\n"
 _LENGTH_BYTES = 4
 _NUMBER = (int, float)
+#: The broker keeps an expired message this much longer than its deadline, in seconds, so that a worker may still say so itself.
+EXPIRY_SLACK = 1.0
 
 
 class UndecodableJob(ValueError):

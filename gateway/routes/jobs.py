@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from gateway.state import GATE, base_url, service_of
 from gateway.submit import Request, Submitted, read_envelope
 from shared import metrics
 from shared.errors import Cancelled, NotFound, ResultExpired, ResultLost
-from shared.events import Done, Event, Failed
+from shared.events import Done, Event, Failed, Requeued
 from shared.job_ids import JobRef
 from shared.jobs import owner_of
 from shared.ports import Entry
@@ -62,7 +62,7 @@ async def read(request: web.Request) -> web.Response:
     events = await stores.results.events(ref.id)
     final = next((event for event in events if event.final), None)
     if final is None:
-        _raise_if_silent(request, ref)
+        _raise_if_silent(request, ref, events)
         wait = _WAIT.search(request.headers.get("Prefer", ""))
         if wait is not None:
             async with stores.results.follow(ref.id) as following:
@@ -77,7 +77,7 @@ async def cancel(request: web.Request) -> web.Response:
     ref = await _reference(request)
     results = request.app[GATE].stores.results
     if not await results.events(ref.id):
-        _raise_if_silent(request, ref)
+        _raise_if_silent(request, ref, ())
     await results.append([Entry(ref.id, Failed.of(Cancelled(), time.time()))])
     final = next(event for event in await results.events(ref.id) if event.final)
     return json_response(job_document(_url(request, ref), ref, final))
@@ -88,7 +88,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     ref = await _reference(request)
     results = request.app[GATE].stores.results
     if not await results.events(ref.id):
-        _raise_if_silent(request, ref)
+        _raise_if_silent(request, ref, ())
     last = request.headers.get("Last-Event-ID", "")
     seen = int(last) if last.isdecimal() and len(last) < 10 else -1
     response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "text/event-stream"})
@@ -122,10 +122,10 @@ async def _reference(request: web.Request) -> JobRef:
     return ref
 
 
-def _raise_if_silent(request: web.Request, ref: JobRef) -> None:
-    """A job without events waits, until its time is over: then its result expired or was lost."""
+def _raise_if_silent(request: web.Request, ref: JobRef, events: Sequence[Event]) -> None:
+    """An unfinished job waits, until its time is over: then its result expired or was lost. Its time begins anew when it is requeued."""
     settings = request.app[GATE].settings
-    age = time.time() - ref.created
+    age = time.time() - max([ref.created, *(event.at for event in events if isinstance(event, Requeued))])
     if age > settings.result_seconds:
         raise ResultExpired(f"results are kept for {settings.result_seconds:g} s; this one is gone")
     if age > settings.deadline_seconds + _SILENT_AFTER:

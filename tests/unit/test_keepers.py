@@ -63,7 +63,7 @@ class Away:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    settings = Settings(session_seconds=0.1, closing_lease_seconds=0.5)
+    settings = Settings(session_seconds=0.1, closing_lease_seconds=0.5, retry_pause_seconds=0.01)
     server = MemoryServer()
     server.declare(QUEUE)
     async with open_broker(settings, server) as broker, open_stores(settings, IDS.shard) as stores:
@@ -72,7 +72,7 @@ async def house() -> AsyncIterator[House]:
 
 @asynccontextmanager
 async def burying(house: House, stores: Stores | None = None) -> AsyncIterator[DeadLetterKeeper]:
-    keeper = DeadLetterKeeper(house.broker, stores or house.stores, retry_pause=0.01)
+    keeper = DeadLetterKeeper(house.settings, house.broker, stores or house.stores)
     await keeper.start()
     try:
         yield keeper
