@@ -9,9 +9,8 @@ JOBS ?= 2
 # For further words: `make test ARGS="-k sessions"`, `make demo ARGS="--picture photo.jpg"`, `make bench ARGS=…`
 ARGS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-LOCK_SDK := $(subst 3.11,3.9,$(LOCK))
 
-.PHONY: help setup run test test-sdk check services demo bench accuracy format lock env-example clean
+.PHONY: help setup run test check services demo bench accuracy format lock env-example clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -31,20 +30,14 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 	    'the services that need them are listed as unavailable until `make run` gets them.' >&2
 	@exec $(BIN)/sensorium up $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name" for some of them, without the client's)
+test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name")
 	@$(BIN)/sensorium models pull
-	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
-	@$(if $(ARGS),,exec $(BIN)/python tools/test_sdk.py --ends)
-
-test-sdk: $(DEV) ## Run the client's tests with every Python from 3.9 to 3.14 that this machine has
-	@$(BIN)/sensorium models pull
-	@exec $(BIN)/python tools/test_sdk.py $(ARGS)
+	@exec $(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(DEV) ## Style, types, import rules and size limits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file sdk/pyproject.toml
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/house
 
@@ -71,7 +64,6 @@ lock: ## Write the lock files anew from pyproject.toml, with the newest versions
 	@echo 'setuptools>=77' > .lock.in
 	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in $(RUN_EXTRAS:%=--extra %) -o requirements.lock
 	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in --constraint requirements.lock --extra dev -o requirements-dev.lock
-	$(LOCK_SDK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) sdk/pyproject.toml .lock.in --extra test -o sdk/requirements-test.lock
 	@rm -f .lock.in
 
 env-example: $(DEV) ## Write .env.example from the settings

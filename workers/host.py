@@ -20,6 +20,7 @@ from shared.errors import NoWorker, PerceptionError, Unavailable
 from shared.log import get_logger
 from shared.ports import Broker, Stores
 from shared.settings import Settings
+from workers.announcing import Announcer
 from workers.batching import measure_batch
 from workers.catalog import ServiceType
 from workers.composing import ComposedService, Part
@@ -120,14 +121,17 @@ def _part(loaded: Loaded) -> Part:
     return Part(computer.service, loaded.batch, facts)
 
 
-def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
+def _release() -> str:
     try:
-        release = version("sensorium")
+        return version("sensorium")
     except PackageNotFoundError:
-        release = "unpackaged"
+        return "unpackaged"
+
+
+def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
     return {
         "service": f"{service.name}/{service.version}",
-        "release": release,
+        "release": _release(),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
         "device": networks[0].device if networks else "cpu",
         "models": [{"name": network.name, "sha256": network.sha256} for network in networks],
@@ -149,6 +153,7 @@ class Host:
         self._threads = settings.model_threads or usable_cpus()
         initializer = prefer_long_slices if long_slices else None
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model", initializer=initializer)
+        self._announcer = Announcer(stores.workers, settings.announce_seconds, settings.device, self._threads, _release())
         self._runners: list[Runner] = []
         self._verifying: asyncio.Task[None] | None = None
         self._verified_until = 0.0
@@ -172,6 +177,7 @@ class Host:
             await runner.start()
             self._runners.append(runner)
         self._verifying = asyncio.create_task(self._keep_verifying())
+        self._announcer.start(lambda: [runner.tell() for runner in self._runners])
         return failed
 
     async def verify(self) -> None:
@@ -188,6 +194,7 @@ class Host:
         if self._verifying is not None:
             self._verifying.cancel()
         await asyncio.gather(*(runner.stop() for runner in self._runners))
+        await self._announcer.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _keep_verifying(self) -> None:

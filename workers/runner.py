@@ -27,10 +27,12 @@ from typing import Any
 from shared import metrics
 from shared.errors import BlobGone, DeadlineExceeded, FrameSkipped, StoreAway, Unavailable
 from shared.events import Started
+from shared.facts import ServedFacts
 from shared.jobs import UndecodableJob, blob_place, decode_job, queue_of
 from shared.log import get_logger
 from shared.ports import Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
+from workers.activity import Activity, Held
 from workers.batching import Pending, Work
 from workers.compute import Computer
 from workers.samples import SampleReader
@@ -91,19 +93,13 @@ class Runner:
         service = computer.service
         self.name = service.name
         self.queue = queue_of(service.name, service.version)
-        self._computer, self._broker, self._stores, self._policy, self._pool, self._on_stuck = (
-            computer,
-            broker,
-            stores,
-            policy,
-            pool,
-            on_stuck,
-        )
+        self._broker, self._stores, self._policy, self._pool, self._on_stuck = broker, stores, policy, pool, on_stuck
+        self._activity = Activity(computer, policy.slots, policy.batch)
         self._stateful = service.state_type is not None
         self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
         self._samples = SampleReader(stores.blobs, policy.read_seconds)
         self._settler = Settler(broker, stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
-        self._inbox: list[Delivery] = []
+        self._inbox: list[Held] = []
         self._pending = Pending()
         self._free = policy.slots
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,6 +116,10 @@ class Runner:
         """Raise `BrokerAway` unless the broker confirms that it delivers to this runner."""
         if self._consumer is not None:
             await self._consumer.verify()
+
+    def tell(self) -> ServedFacts:
+        """What this runner does, for operators."""
+        return self._activity.tell()
 
     async def stop(self) -> None:
         """Take nothing more, finish what computes, give the rest back."""
@@ -140,7 +140,7 @@ class Runner:
         """Called by the broker for each message; everything that arrives in one turn of the loop is one wave."""
         if not self._inbox:
             asyncio.get_running_loop().call_soon(self._accept)
-        self._inbox.append(delivery)
+        self._inbox.append(self._activity.hold(delivery))
 
     def _accept(self) -> None:
         wave, self._inbox = self._inbox, []
@@ -154,6 +154,7 @@ class Runner:
                 delivery.reject(requeue=False)
                 continue
             job = work.job
+            delivery.accepted = job.created
             self._meters.accepted(now - job.created)
             if delivery.redelivered or now > job.deadline or job.blobs or job.samples or (self._stateful and job.turn is not None):
                 self._spawn(self._admit(work))
@@ -260,14 +261,14 @@ class Runner:
         loop = asyncio.get_running_loop()
         stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
         announcement = loop.call_later(self._policy.announce_after, self._announce, batch)
-        begin = time.perf_counter()
         try:
-            outcomes = await loop.run_in_executor(self._pool, self._computer.run, batch)
+            outcomes, seconds = await loop.run_in_executor(self._pool, self._activity.compute, batch)
         finally:
             stuck.cancel()
             announcement.cancel()
             self._free += 1
-        self._meters.computed(batch, time.perf_counter() - begin)
+        self._activity.computed(len(batch), seconds)
+        self._meters.computed(batch, seconds)
         self._dispatch()
         for work in await self._settler.settle(batch, outcomes):
             self._spawn(self._admit(work))

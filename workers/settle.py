@@ -85,7 +85,7 @@ class Settler:
             for work, outcome in brought
             for visit in outcome.visits
         ]
-        published = await asyncio.gather(*(self._broker.publish(message) for _, message in messages), return_exceptions=True)
+        published = await asyncio.gather(*(self._publish(message) for _, message in messages), return_exceptions=True)
         unkept: dict[str, PerceptionError] = {}
         for (job_id, _), result in zip(messages, published, strict=True):
             if isinstance(result, PerceptionError):
@@ -94,6 +94,11 @@ class Settler:
             elif isinstance(result, BaseException):
                 raise result
         return unkept
+
+    async def _publish(self, message: Message) -> None:
+        begin = time.perf_counter()
+        await self._broker.publish(message)
+        metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
 
     async def _append(self, ended: Sequence[tuple[Work, Event]]) -> None:
         if not ended:

@@ -1,1 +1,0 @@
-"""What both clients share: no sockets here, only values."""
