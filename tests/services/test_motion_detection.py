@@ -123,7 +123,7 @@ def test_the_state_is_small_and_holds_no_picture_larger_than_a_thumbnail() -> No
     large = cv2.resize(background(), (2560, 1920), interpolation=cv2.INTER_CUBIC)
     for _ in range(3):
         camera.frame(picture(large))
-    assert len(camera.stored) < 24_000
+    assert len(camera.stored) < 12_000
     state = MotionDetectionState.model_validate_json(camera.stored)
     kept = cv2.imdecode(np.frombuffer(base64.b64decode(state.view), np.uint8), cv2.IMREAD_UNCHANGED)
     assert kept.shape == (240, 320)
@@ -153,7 +153,7 @@ def test_labelled_clips() -> None:
                 if index in truth:
                     wrong[truth[index]].append(seen != (truth[index] == "1"))
     assert len(wrong["0"]) + len(wrong["1"]) >= 550
-    assert 1 - (np.mean(wrong["0"]) + np.mean(wrong["1"])) / 2 >= 0.993  # the figure owed is 0.995 within one frame
+    assert 1 - (np.mean(wrong["0"]) + np.mean(wrong["1"])) / 2 >= 0.995
 
 
 def frames(path: str) -> Iterator[np.ndarray]:

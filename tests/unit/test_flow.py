@@ -113,6 +113,31 @@ def test_a_soft_shadow_is_not_motion() -> None:
     assert seen(frame(seed=1), (frame(seed=2) * shade).astype(np.uint8)) == []
 
 
+@pytest.mark.parametrize(("depth", "border"), [(0.15, 10), (0.3, 20), (0.3, 30)])
+def test_the_soft_border_of_a_shadow_on_a_smooth_wall_is_not_motion(depth: float, border: float) -> None:
+    """The grain of the wall is so faint that the border, ``border`` pixels wide, is the largest contrast there."""
+    noise = np.random.default_rng(SEED)
+    wall = 150 + 12 * cv2.GaussianBlur(noise.normal(0, 1, (HEIGHT, WIDTH)), (0, 0), 1.5)
+    shaded = wall * (1 - depth * np.clip((np.arange(WIDTH) - WIDTH / 2) / border + 0.5, 0, 1))
+    before, after = (
+        np.clip(light[..., None] + noise.normal(0, 0.5, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8) for light in (wall, shaded)
+    )
+    assert len(key_points(view(after, 320))) > 200
+    assert seen(before, after) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_view_of_what_is_overexposed_is_flat(seed: int) -> None:
+    """Running sums leave the contrast there a hair below zero now and then, whose root would be no number."""
+    noise = np.random.default_rng(seed)
+    picture = np.full((180, 320, 3), 255, np.uint8)
+    for _ in range(8):
+        (x, y), (width, height) = noise.integers(0, [300, 60]), noise.integers(3, 60, 2)
+        picture[y : y + height, x : x + width] = noise.integers(0, 256, 3)
+    with np.errstate(invalid="raise"):
+        assert np.all(view(picture, 320)[150:] == 128)
+
+
 def test_shake_and_light_at_once_with_a_target() -> None:
     (target,) = seen(frame((160, 120), seed=1), frame((160, 128), x=3, turn=0.6, gain=0.8, offset=10, seed=2))
     assert target.velocity is not None

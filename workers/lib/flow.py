@@ -38,8 +38,8 @@ class FlowRules:
     least_motion: float = 0.6
     spreads: float = 6.0
     #: The view must change where a moving point was: by more than this and than so many times what it does at other points.
-    tracked_change: float = 8.0
-    lost_change: float = 11.0
+    tracked_change: float = 9.0
+    lost_change: float = 12.5
     noise_share: float = 2.5
     #: Where a tracked point went its surroundings differ by at most this share of the change where it was.
     match: float = 0.6
@@ -99,7 +99,7 @@ class Mover:
 _AROUND = 25  # pixels of the view that a pixel is compared with
 _UNIT = 40.0  # grey levels of the view for a contrast of one
 _NOISE = 6.0  # grey levels of the picture that are noise rather than contrast
-_PATCH = 9  # pixels whose mean change counts
+_PATCH = 9  # pixels of the view that are a point's surroundings
 _STILL = 0.35  # pixels of the view that a resting point may seem to move
 _LK: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": (3, 20, 0.02), "minEigThreshold": 1e-4}
 _NOTHING = Motion(np.empty((0, 2)), np.empty((0, 2)))
@@ -117,7 +117,7 @@ def view(pixels: Array, side: int) -> Array:
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
     grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32), (0, 0), 0.8)
     detail = grey - cv2.boxFilter(grey, -1, (_AROUND, _AROUND))
-    contrast = np.sqrt(cv2.boxFilter(detail * detail, -1, (_AROUND, _AROUND)))
+    contrast = np.sqrt(np.maximum(cv2.boxFilter(detail * detail, -1, (_AROUND, _AROUND)), 0))  # running sums end just below 0
     return np.clip(128 + _UNIT * detail / (contrast + _NOISE), 0, 255).astype(np.uint8)
 
 
@@ -264,11 +264,17 @@ def _moved(residuals: Array, ease: Array, rules: FlowRules) -> Array:
 
 
 def _change(before: Array, after: Array, matrix: Array) -> Array:
-    """float32 [h, w]: how much the surroundings of each pixel of the later view changed, the camera's motion set aside."""
+    """float32 [h, w]: how much the structure around each pixel of the later view changed, the camera's motion set aside.
+
+    The standard deviation of the difference in its surroundings: the edge of a shadow, however faint, passes over a smooth wall as
+    a difference that is alike for neighbours, what moves bears its own structure.
+    """
     if not np.array_equal(matrix, np.eye(2, 3)):
         height, width = after.shape
         before = cv2.warpAffine(before, matrix, (width, height), dst=after.copy(), borderMode=cv2.BORDER_TRANSPARENT)
-    return cv2.boxFilter(cv2.absdiff(before, after), cv2.CV_32F, (_PATCH, _PATCH))
+    difference = cv2.subtract(after, before, dtype=cv2.CV_32F)
+    mean = cv2.boxFilter(difference, -1, (_PATCH, _PATCH))
+    return np.sqrt(np.maximum(cv2.boxFilter(difference * difference, -1, (_PATCH, _PATCH)) - mean * mean, 0))
 
 
 def _at(image: Array, points: Array) -> Array:
@@ -279,8 +285,8 @@ def _at(image: Array, points: Array) -> Array:
 
 
 def _matches(before: Array, after: Array, starts: Array, ends: Array) -> Array:
-    """float [n]: the mean difference of the surroundings of each point before and after."""
-    return np.asarray(np.abs(_patches(after, ends) - _patches(before, starts)).mean(axis=1))
+    """float [n]: how much the structure around each point differs before and after, as `_change` measures it."""
+    return np.asarray((_patches(after, ends) - _patches(before, starts)).std(axis=1))
 
 
 def _patches(image: Array, centres: Array) -> Array:
