@@ -14,7 +14,27 @@ from shared.errors import InvalidParameter
 
 HOUR = 3_600_000
 ZONES = ("UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "America/Sao_Paulo", "America/Havana")
+#: Whose clocks changed by half an hour, or by a whole day.
+ODD_ZONES = ("Australia/Lord_Howe", "Asia/Pyongyang", "America/Caracas", "Pacific/Apia", "Pacific/Kwajalein")
 MOMENTS = st.floats(157_766_400, 1_893_456_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+
+#: Moments shortly before the clocks of `ODD_ZONES` changed.
+ODD_MOMENTS = st.builds(
+    lambda change, seconds: at(change) - timedelta(seconds=seconds),
+    st.sampled_from(
+        [
+            "2024-04-06T15:00",
+            "2024-10-05T15:30",
+            "2015-08-14T15:00",
+            "2018-05-04T15:00",
+            "2007-12-09T07:00",
+            "2016-05-01T07:00",
+            "2011-12-30T10:00",
+            "1993-08-21T12:00",
+        ]
+    ),
+    st.floats(0, 10 * 86_400),
+)
 
 
 def at(text: str) -> datetime:
@@ -133,6 +153,38 @@ def test_a_day_without_midnight_begins_when_it_begins() -> None:
     assert list(page.keys) == ["2017-10-15T01:00:00-02:00"]
 
 
+def test_a_day_that_the_calendar_left_out_is_not_there() -> None:
+    """Samoa went from the 29th to the 31st of December 2011."""
+    page = page_of("2011-12-29T10:00:00Z", "2012-01-01T10:00:00Z", "by_day", "Pacific/Apia")
+    assert list(page.keys) == ["2011-12-29T00:00:00-10:00", "2011-12-31T00:00:00+14:00", "2012-01-01T00:00:00+14:00"]
+    assert (page.total, [(b - a) // HOUR for a, b in zip(page.edges, page.edges[1:], strict=False)]) == (3, [24, 24, 24])
+    assert page_of("2011-12-31", "2012-06-30", "by_day", "Pacific/Apia", page=2).keys[-1] == "2012-06-30T00:00:00+13:00"
+
+
+@pytest.mark.parametrize(
+    ("begin", "keys", "minutes"),
+    [
+        (
+            "2024-04-06T14:00:00Z",  # at two the clock went back to half past one
+            ["2024-04-07T01:00:00+11:00", "2024-04-07T01:30:00+10:30", "2024-04-07T02:00:00+10:30"],
+            [60, 30, 60],
+        ),
+        (
+            "2024-10-05T14:30:00Z",  # at two the clock went on to half past two
+            ["2024-10-06T01:00:00+10:30", "2024-10-06T02:30:00+11:00", "2024-10-06T03:00:00+11:00"],
+            [60, 30, 60],
+        ),
+    ],
+)
+def test_where_clocks_change_by_half_an_hour_hours_are_whole_again_afterwards(begin: str, keys: list[str], minutes: list[int]) -> None:
+    end = (at(begin) + timedelta(minutes=sum(minutes))).isoformat()
+    page = page_of(begin, end, "by_hour", "Australia/Lord_Howe")
+    assert list(page.keys) == keys
+    assert [(b - a) // 60_000 for a, b in zip(page.edges, page.edges[1:], strict=False)] == minutes
+    within = page_of((at(begin) + timedelta(minutes=70)).isoformat(), end, "by_hour", "Australia/Lord_Howe")
+    assert list(within.keys) == keys[1:]
+
+
 def test_a_century_by_hours_costs_one_page() -> None:
     page = page_of("1990-01-01", "2090-01-01", "by_hour", page=3000)
     assert (page.total, page.pages, len(page.keys), len(page.edges)) == (876_600, 8766, PAGE, PAGE + 1)
@@ -149,10 +201,10 @@ def test_a_page_that_there_is_not_is_refused(size: Size, last: int) -> None:
 
 
 @given(
-    begin=MOMENTS,
+    begin=MOMENTS | ODD_MOMENTS,
     length=st.timedeltas(timedelta(milliseconds=1), timedelta(days=40)),
     size=st.sampled_from(["by_hour", "by_day", "global"]),
-    where=st.sampled_from(ZONES),
+    where=st.sampled_from(ZONES + ODD_ZONES),
 )
 def test_buckets_cover_the_span_without_gap_or_overlap(begin: datetime, length: timedelta, size: Any, where: str) -> None:
     end = begin + length
@@ -169,9 +221,9 @@ def test_buckets_cover_the_span_without_gap_or_overlap(begin: datetime, length: 
 
 
 @given(
-    begin=MOMENTS,
+    begin=MOMENTS | ODD_MOMENTS,
     length=st.timedeltas(timedelta(milliseconds=1), timedelta(days=10)),
-    where=st.sampled_from(ZONES),
+    where=st.sampled_from(ZONES + ODD_ZONES),
 )
 def test_every_edge_between_two_days_is_an_edge_between_two_hours(begin: datetime, length: timedelta, where: str) -> None:
     def edges(size: Size) -> set[int]:
