@@ -19,9 +19,10 @@ import aiohttp
 import cv2
 from tqdm import tqdm
 
-from accounts.model import DEMO_SECRET
+from accounts.model import StreamSecret
 from sensorium.cameras import Camera, Frame, Pixels, Video, is_live
 from sensorium.drawing import draw
+from sensorium.streams import credentials
 from shared.errors import InvalidParameter, Unavailable, UnreadableInput
 
 #: Frames on their way at a time. A camera's are few, so that the newest wins.
@@ -29,6 +30,8 @@ _AT_A_TIME, _AT_A_TIME_LIVE = 8, 2
 _JOB = "/services/scene_analysis/1/jobs"
 _RECENT = 4
 _SECONDS = 120.0
+#: Between two frames while nothing answers, in seconds.
+_PAUSE = 1.0
 
 
 @dataclass
@@ -39,9 +42,20 @@ class Summary:
     people: set[str] = field(default_factory=set)
     events: Counter[str] = field(default_factory=Counter)
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    lost: int = 0
+    trouble: str = ""
+
+    def lose(self, trouble: str) -> None:
+        """A frame came to nothing; why is told once."""
+        self.lost += 1
+        if not self.trouble:
+            _tell(f"{trouble}; trying again")
+        self.trouble = trouble
 
     def add(self, answer: dict[str, Any]) -> None:
-        self.frames += 1
+        if self.trouble:
+            _tell("answers come again")
+        self.frames, self.trouble = self.frames + 1, ""
         for event in answer.get("events", []):
             self.events[event["type"]] += 1
             self.people.add(event["entity_id"])
@@ -51,7 +65,8 @@ class Summary:
 
     def text(self, dropped: int) -> str:
         events = ", ".join(f"{name} {count}" for name, count in sorted(self.events.items())) or "none"
-        lost = f", {dropped} dropped" if dropped else ""
+        missed = dropped + self.lost
+        lost = f", {missed} dropped" if missed else ""
         return f"{self.frames} frames{lost}; {len(self.people)} people; events: {events}"
 
 
@@ -59,13 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the parser what `run` understands."""
     parser.add_argument("source", help="a video file, the number of a webcam, or the address of a camera (rtsp://… or http://…)")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="where Sensorium runs")
-    parser.add_argument("--user", metavar="CLIENT_ID:ACCESS_TOKEN", help="the stream's credentials; those of the demo stream by default")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--stream",
+        help="a stream's name or client_id in this installation's database, or a JSON file with its credentials; the demo's by default",
+    )
+    whose.add_argument("--user", metavar="CLIENT_ID:ACCESS_TOKEN", help="the stream's credentials themselves")
     parser.add_argument("--store", action="store_true", help="keep the visits for the dashboard and the data API")
     parser.add_argument("--camera-position", choices=("facing", "ceiling"), default="facing")
     parser.add_argument("--sensitivity", action="append", default=[], metavar="EVENT=VALUE", help="0 to 1, may be repeated")
     parser.add_argument("--session", help="name of the session; a new one by default")
     parser.add_argument("--start", type=datetime.fromisoformat, help="when the video begins, ISO 8601; now by default")
     parser.add_argument("--fps", type=float, help="at most so many frames a second; a camera's are 10 by default")
+    parser.add_argument("--real-time", action="store_true", help="send a file's frames at their own times instead of as fast as it goes")
     parser.add_argument("--width", type=int, default=640, help="wider frames are made so wide, in pixels")
     parser.add_argument("--quality", type=int, default=85, help="of the JPEGs, 1 to 100")
     parser.add_argument("--output", type=Path, help="write the video with what was found, as MP4")
@@ -76,20 +97,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the arguments say; the exit status. Raises `PerceptionError`s that say what to do."""
-    source = Camera(args.source, args.fps) if is_live(args.source) else Video(args.source, args.fps)
     summary = Summary()
+    user = credentials(args.user, args.stream)
+    source = Camera(args.source, args.fps, tell=_tell) if is_live(args.source) else Video(args.source, args.fps, real_time=args.real_time)
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_analyze(args, source, summary))
+            asyncio.run(_analyze(args, user, source, summary))
     finally:
         source.close()
         print(summary.text(source.dropped))
     return 0
 
 
-async def _analyze(args: argparse.Namespace, source: Video | Camera, summary: Summary) -> None:
-    user, _, token = (args.user or f"{DEMO_SECRET.client_id}:{DEMO_SECRET.access_token}").partition(":")
-    headers = {"Authorization": aiohttp.encode_basic_auth(user, token)}
+def _tell(text: str) -> None:
+    """Beside the progress bar."""
+    tqdm.write(f"sensorium: {text}", file=sys.stderr)
+
+
+async def _analyze(args: argparse.Namespace, user: StreamSecret, source: Video | Camera, summary: Summary) -> None:
+    headers = {"Authorization": aiohttp.encode_basic_auth(user.client_id, user.access_token)}
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     ask = _question(args)
     most = _AT_A_TIME_LIVE if isinstance(source, Camera) else _AT_A_TIME
@@ -100,23 +126,38 @@ async def _analyze(args: argparse.Namespace, source: Video | Camera, summary: Su
             waiting: deque[tuple[Pixels, asyncio.Task[dict[str, Any]]]] = deque()
             frames = source.frames()
             try:
-                while (frame := await asyncio.to_thread(next, frames, None)) is not None and frame.number != args.max_frames:
+                while (frame := await asyncio.to_thread(next, frames, None)) is not None and _is_wanted(frame, args.max_frames):
                     pixels = _narrowed(frame.pixels, args.width)
                     previous = waiting[-1][1] if waiting else None
                     waiting.append((pixels, asyncio.create_task(_send(session, ask(frame, pixels), previous))))
                     while len(waiting) >= most:
-                        await _take(waiting, write, summary, bar)
+                        await _take(waiting, write, summary, bar, patient=source.total is None)
                 while waiting:
-                    await _take(waiting, write, summary, bar)
+                    await _take(waiting, write, summary, bar, patient=False)
             finally:
                 for _, task in waiting:
                     task.cancel()
 
 
-async def _take(waiting: deque[Any], write: Callable[[Pixels, dict[str, Any], Summary], None], summary: Summary, bar: Any) -> None:
-    """The oldest frame's answer: results are in the order of the frames."""
+def _is_wanted(frame: Frame, most: int | None) -> bool:
+    """Whether the frame is among the first so many. A camera's numbers have gaps, where frames were dropped."""
+    return most is None or frame.number < most
+
+
+async def _take(
+    waiting: deque[Any], write: Callable[[Pixels, dict[str, Any], Summary], None], summary: Summary, bar: Any, *, patient: bool
+) -> None:
+    """The oldest frame's answer: results are in the order of the frames. ``patient``: once it has worked, a Sensorium that is away for a
+    while costs frames only, since a camera goes on for months."""
     pixels, task = waiting.popleft()
-    answer = await task
+    try:
+        answer = await task
+    except Unavailable as error:
+        if not patient or not summary.frames:
+            raise
+        summary.lose(error.message)
+        await asyncio.sleep(_PAUSE)
+        return
     summary.add(answer)
     await asyncio.to_thread(write, pixels, answer, summary)
     bar.update(1)
@@ -166,12 +207,15 @@ async def _send(
     try:
         async with session.post(_JOB, data=form) as response:
             answer: dict[str, Any] = await response.json(content_type=None)
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a proxy's page
         raise Unavailable(f"nothing answers at {session._base_url}: start it with `make run` or `sensorium up` ({error})") from None
     if response.status == 401:
-        raise InvalidParameter("the stream's credentials are wrong; give them as --user CLIENT_ID:ACCESS_TOKEN")
+        raise InvalidParameter(
+            "the stream's credentials are wrong; name a stream with --stream, or give them as --user CLIENT_ID:ACCESS_TOKEN"
+        )
     if response.status != 201:
-        raise Unavailable(str(answer.get("error", answer)))
+        passing = response.status == 429 or response.status >= 500
+        raise (Unavailable if passing else InvalidParameter)(str(answer.get("error", answer)))
     return answer
 
 
@@ -187,7 +231,7 @@ class _Results:
 
     def __init__(self, args: argparse.Namespace, fps: float) -> None:
         self._output, self._fps = args.output, fps
-        self._lines: TextIO | None = args.jsonl.open("w", encoding="utf-8") if args.jsonl else None
+        self._lines: TextIO | None = args.jsonl.open("w", buffering=1, encoding="utf-8") if args.jsonl else None
         self._video: cv2.VideoWriter | None = None
 
     def __enter__(self) -> _Results:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import cv2
@@ -17,6 +19,8 @@ from shared.errors import UnreadableInput
 
 Pixels = npt.NDArray[np.uint8]
 
+#: A camera that sends nothing for so many seconds is lost.
+_SILENT_SECONDS = 10.0
 #: Pauses before a lost camera is tried again, in seconds; the last is repeated.
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 _USUAL_FPS = 10.0
@@ -37,12 +41,15 @@ def is_live(source: str) -> bool:
 
 
 class Video:
-    """A file: every frame, in order, as fast as they are taken."""
+    """A file: every frame, in order, as fast as they are taken or as they were filmed."""
 
     dropped = 0
 
-    def __init__(self, source: str, fps: float | None = None) -> None:
-        """``fps``: at most so many frames a second of the video; all by default. Raises `UnreadableInput`."""
+    def __init__(self, source: str, fps: float | None = None, *, real_time: bool = False) -> None:
+        """``fps``: at most so many frames a second of the video; all by default. ``real_time``: each at its own time after the first.
+        Raises `UnreadableInput`."""
+        self._begin: float | None = None
+        self._real_time = real_time
         self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             raise UnreadableInput(f"{source} cannot be read as a video")
@@ -60,11 +67,19 @@ class Video:
                 if not taken:
                     return
                 kept = number // self._step
+                self._wait(kept / self.fps)
                 yield Frame(kept, kept / self.fps, np.asarray(pixels, np.uint8))
             number += 1
 
     def close(self) -> None:
         self._capture.release()
+
+    def _wait(self, seconds: float) -> None:
+        if not self._real_time:
+            return
+        if self._begin is None:
+            self._begin = time.monotonic()
+        time.sleep(max(0.0, self._begin + seconds - time.monotonic()))
 
 
 class Camera:
@@ -72,12 +87,14 @@ class Camera:
 
     total = None
 
-    def __init__(self, source: str, fps: float | None = None) -> None:
-        """``fps``: at most so many frames a second. Raises `UnreadableInput` when it cannot be opened at first."""
+    def __init__(self, source: str, fps: float | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
+        """``fps``: at most so many frames a second. ``tell``: hears in words when the camera is lost and when it is back. Raises
+        `UnreadableInput` when it cannot be opened at first."""
+        self._name, self._tell = _without_password(source), tell
         self._source: Any = int(source) if source.isdecimal() else source
-        self._capture = cv2.VideoCapture(self._source)
+        self._capture = _open(self._source)
         if not self._capture.isOpened():
-            raise UnreadableInput(f"the camera {source} cannot be opened")
+            raise UnreadableInput(f"the camera {self._name} cannot be opened")
         self.fps = fps or _USUAL_FPS
         self.dropped = 0
         self._newest: queue.Queue[Frame] = queue.Queue(1)
@@ -94,7 +111,7 @@ class Camera:
 
     def close(self) -> None:
         self._stopped.set()
-        self._reader.join(5)
+        self._reader.join(_SILENT_SECONDS + 1)
         self._capture.release()
 
     def _read(self) -> None:
@@ -119,10 +136,25 @@ class Camera:
         self._newest.put_nowait(frame)  # only this thread puts
 
     def _connect_again(self) -> None:
-        for pause in (*_PAUSES, *[_PAUSES[-1]] * 10_000):
+        self._tell(f"the camera {self._name} was lost; trying again")
+        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             self._capture.release()
             if self._stopped.wait(pause):
                 return
-            self._capture = cv2.VideoCapture(self._source)
+            self._capture = _open(self._source)
             if self._capture.isOpened():
+                self._tell(f"the camera {self._name} is back")
                 return
+
+
+def _open(source: Any) -> cv2.VideoCapture:
+    """A webcam by its number, or a camera by its address, which is lost when it says nothing for a while."""
+    if isinstance(source, int):
+        return cv2.VideoCapture(source)
+    limit = round(1000 * _SILENT_SECONDS)
+    return cv2.VideoCapture(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit])
+
+
+def _without_password(source: str) -> str:
+    """An address that may be shown."""
+    return re.sub(r"//[^/@]*@", "//", source)

@@ -89,8 +89,8 @@ class System:
     processes: list[Process] = field(default_factory=list)
     credentials: tuple[str, str] = ("", "")
 
-    def start(self, *arguments: str, port_option: str = "--port", **extra: str) -> Process:
-        port = free_port()
+    def start(self, *arguments: str, port_option: str = "--port", port: int | None = None, **extra: str) -> Process:
+        port = port or free_port()
         log = self.folder / f"{arguments[0]}-{len(self.processes)}.log"
         popen = subprocess.Popen(
             command(*arguments, port_option, str(port)),

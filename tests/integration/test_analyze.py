@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 from sensorium.cameras import Video, is_live
 from sensorium.drawing import caption, draw
 from shared.errors import UnreadableInput
-from tests.integration.processes import Process, System, command, free_port
+from tests.contract.brokers import until
+from tests.integration.processes import Process, System, command, free_port, running_system
+from tests.motion_jpeg import motion_jpeg
 from tests.services.helpers import astronaut
 
 FRAMES = 14
@@ -46,10 +50,24 @@ def test_a_video_becomes_lines_and_a_drawn_video(system: tuple[str, System], gat
     assert np.abs(shown[-1].pixels.astype(int) - shown[0].pixels.astype(int)).max() > 60  # boxes appeared
 
 
+def test_a_stream_is_found_by_its_name_or_its_file(system: tuple[str, System], gateway: Process, video: Path, tmp_path: Path) -> None:
+    form, made = system
+    client_id, token = made.credentials
+    name, file = "door" if form == "distributed" else "Demo", tmp_path / "door.json"
+    file.write_text(json.dumps({"client_id": client_id, "access_token": token}))
+    for stream in (name, client_id, str(file)):
+        said = made.run("analyze", str(video), "--url", gateway.url, "--stream", stream, "--max-frames", "1", "--no-progress")
+        assert said.startswith("1 frames")
+    for wrong, reason in (("nowhere", f"there are: {name}"), (str(video), "add-stream"), (str(tmp_path / "no.json"), "No such file")):
+        given = command("analyze", str(video), "--url", gateway.url, "--stream", wrong)
+        done = subprocess.run(given, env=made.environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (69, True, False), done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--user", "nobody:nothing"], "--user"),
+        (["--user", "nobody:nothing"], "--stream"),
         (["--sensitivity", "appearance"], "appearance=0.7"),
         (["--url", f"http://127.0.0.1:{free_port()}"], "make run"),
     ],
@@ -60,6 +78,34 @@ def test_what_goes_wrong_is_said_with_what_mends_it(gateway: Process, video: Pat
     assert done.returncode not in (0, 1)
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_camera_outlives_a_restart_of_sensorium(tmp_path: Path) -> None:
+    with running_system(tmp_path, {}) as made:
+        first = made.start("up", "scene_analysis")
+        await first.ready()
+        async with motion_jpeg(failing=False) as camera:
+            lines = tmp_path / "lines.jsonl"
+            given = command("analyze", camera.address, "--url", first.url, "--jsonl", str(lines), "--max-frames", "100000", "--no-progress")
+            analyze = await asyncio.create_subprocess_exec(*given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+            assert analyze.stderr is not None
+            await until(lambda: _is_longer(lines, 0))
+            first.kill()
+            assert b"nothing answers" in await asyncio.wait_for(analyze.stderr.readline(), 30)
+            second = made.start("up", "scene_analysis", port=first.port)
+            await second.ready()
+            before = lines.stat().st_size
+            assert b"answers come again" in await asyncio.wait_for(analyze.stderr.readline(), 30)
+            await until(lambda: _is_longer(lines, before))
+            analyze.send_signal(signal.SIGINT)
+            said, complaints = await asyncio.wait_for(analyze.communicate(), 30)
+        assert analyze.returncode == 0
+        assert b"dropped; 0 people" in said
+        assert complaints == b""
+
+
+async def _is_longer(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size > size
 
 
 def test_fewer_frames_keep_their_times(video: Path) -> None:
