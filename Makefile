@@ -9,12 +9,15 @@ JOBS ?= 2
 # For further words: `make test ARGS="-k sessions"`, `make demo ARGS="--picture photo.jpg"`, `make bench ARGS=…`
 ARGS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+# What the container images install, of the same versions; CUDA's packages are for Linux alone.
+IMAGE_LOCK := $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-header --no-annotate
+IMAGE_EXTRAS := --extra rabbitmq --extra redis --extra postgresql --extra tracing
 
-.PHONY: help setup run test check services demo bench accuracy format lock env-example clean
+.PHONY: help setup run test test-compose test-k8s check services demo bench accuracy format lock env-example k8s clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV) ## Install everything for working on the code into .venv
 
@@ -32,7 +35,13 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 
 test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name")
 	@$(BIN)/sensorium models pull
-	@exec $(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e $(ARGS)
+
+test-compose: $(DEV) ## Build and start deploy/docker-compose.yml with Docker, and do to it what operators do and fear
+	@exec $(BIN)/pytest tests/e2e $(ARGS)
+
+test-k8s: $(DEV) ## Check the manifests of deploy/k8s against schemas, catalogue and settings
+	@exec $(BIN)/pytest -q tests/deploy $(ARGS)
 
 check: $(DEV) ## Style, types, import rules and size limits
 	$(BIN)/ruff check .
@@ -64,10 +73,17 @@ lock: ## Write the lock files anew from pyproject.toml, with the newest versions
 	@echo 'setuptools>=77' > .lock.in
 	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in $(RUN_EXTRAS:%=--extra %) -o requirements.lock
 	$(LOCK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) pyproject.toml .lock.in --constraint requirements.lock --extra dev -o requirements-dev.lock
+	$(IMAGE_LOCK) pyproject.toml --constraint requirements.lock $(IMAGE_EXTRAS) -o deploy/requirements-gateway.lock
+	$(IMAGE_LOCK) pyproject.toml --constraint requirements.lock $(IMAGE_EXTRAS) --extra cpu --extra speech -o deploy/requirements-worker-cpu.lock
+	$(IMAGE_LOCK) pyproject.toml --constraint deploy/requirements-gateway.lock $(IMAGE_EXTRAS) --extra gpu --extra speech -o deploy/requirements-worker-gpu.lock
+	$(IMAGE_LOCK) pyproject.toml --constraint requirements.lock $(IMAGE_EXTRAS) --extra convert -o deploy/requirements-models.lock
 	@rm -f .lock.in
 
 env-example: $(DEV) ## Write .env.example from the settings
 	@$(BIN)/sensorium settings --example > .env.example.new && mv .env.example.new .env.example
+
+k8s: $(DEV) ## Write what deploy/k8s says of each service, from its templates and the catalogue
+	@exec $(BIN)/python -m tools.kubernetes
 
 clean: ## Remove caches and build leftovers (keeps .venv and the models)
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info .lock.in .env.example.new
