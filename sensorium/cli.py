@@ -80,9 +80,15 @@ def _visits(args: argparse.Namespace) -> int:
 
 
 def _migrate(args: argparse.Namespace) -> int:
+    settings = read_settings()
+    if args.copy_from is not None:
+        from database.copying import copy
+
+        for table, rows in asyncio.run(copy(args.copy_from, settings.database_url)).items():
+            print(f"{table}: {rows} rows")
+        return 0
     from database.migrate import migrate
 
-    settings = read_settings()
     asyncio.run(migrate(settings.database_url))
     print("the database is up to date")
     return 0
@@ -160,7 +166,8 @@ def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_model_arguments(command("models", _models, "Pull, list and verify the weights of the networks."))
     add_account_arguments(command("account", _account, "Accounts and the credentials of their streams."))
     add_visit_arguments(command("visits", _visits, "Delete what is kept of visits."))
-    command("migrate", _migrate, "Create or update the tables of the database.")
+    migrate = command("migrate", _migrate, "Create or update the tables of the database.")
+    migrate.add_argument("--copy-from", metavar="URL", help="then copy everything of this database into it, which must be empty")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

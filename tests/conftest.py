@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq, start_redis
 
@@ -84,3 +87,16 @@ def own_redis(tmp_path: Path) -> Iterator[Server]:
 def namespace() -> str:
     """A name that no other test has, of lower-case letters and digits, fit for queues, keys, databases and files."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def postgresql_database(postgresql_server: Server, namespace: str) -> AsyncIterator[str]:
+    """The URL of an empty database on PostgreSQL, of this test's own."""
+    server = make_url(postgresql_server.url).set(drivername="postgresql+asyncpg")
+    admin = create_async_engine(server, isolation_level="AUTOCOMMIT")
+    async with admin.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {namespace}"))
+    yield server.set(database=namespace).render_as_string(hide_password=False)
+    async with admin.connect() as connection:
+        await connection.execute(text(f"DROP DATABASE {namespace} WITH (FORCE)"))
+    await admin.dispose()

@@ -35,20 +35,12 @@ ANN = "Ann@example.com"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path, namespace: str) -> AsyncIterator[str]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
-    if request.param == "sqlite":
-        tmp_path.joinpath("folder of it").mkdir()
-        yield f"sqlite+aiosqlite:///{tmp_path}/folder of it/accounts%20.db"
-        return
-    server = make_url(request.getfixturevalue("postgresql_server").url).set(drivername="postgresql+asyncpg")
-    admin = create_async_engine(server, isolation_level="AUTOCOMMIT")
-    async with admin.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {namespace}"))
-    yield server.set(database=namespace).render_as_string(hide_password=False)
-    async with admin.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE {namespace} WITH (FORCE)"))
-    await admin.dispose()
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_database"))
+    tmp_path.joinpath("folder of it").mkdir()
+    return f"sqlite+aiosqlite:///{tmp_path}/folder of it/accounts%20.db"
 
 
 def settings_for(database: str, secret: str = "k" * 32, seconds: float = 5) -> Settings:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from accounts.model import DEMO_SECRET
 from analytics.queries import Audience
@@ -28,23 +25,10 @@ ALL_TIME = (0, 2_000_000_000_000)
 
 
 @pytest.fixture
-async def database(postgresql_server: object, namespace: str) -> AsyncIterator[str]:
-    """The URL of an empty database on PostgreSQL."""
-    server = make_url(postgresql_server.url).set(drivername="postgresql+asyncpg")  # type: ignore[attr-defined]
-    admin = create_async_engine(server, isolation_level="AUTOCOMMIT")
-    async with admin.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {namespace}"))
-    yield server.set(database=namespace).render_as_string(hide_password=False)
-    async with admin.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE {namespace} WITH (FORCE)"))
-    await admin.dispose()
-
-
-@pytest.fixture
-async def system(rabbitmq_server: object, database: str, namespace: str, tmp_path: Path) -> AsyncIterator[System]:
+async def system(rabbitmq_server: object, postgresql_database: str, namespace: str, tmp_path: Path) -> AsyncIterator[System]:
     """A stream, and a broker and a database for recorders."""
     url: str = rabbitmq_server.url  # type: ignore[attr-defined]
-    settings = {"BROKER": url, "DATABASE": database, "NAMESPACE": namespace, "RECORDER_BATCH": "20", "VISIT_DAYS": "0"}
+    settings = {"BROKER": url, "DATABASE": postgresql_database, "NAMESPACE": namespace, "RECORDER_BATCH": "20", "VISIT_DAYS": "0"}
     with running_system(tmp_path, settings) as made:
         made.provision()
         yield made
