@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from console.forms import FIELD, SAFE, token_for
 from console.routing import Access
 from console.state import HANDLERS, WORD, console_of, login_of
+from console.watching import FILTERS
 
 #: Nothing from elsewhere, nothing inline, in nobody's frame. Pictures may be made by our own scripts (blob:, data:).
 _POLICY = (
@@ -41,6 +42,7 @@ def make_environment() -> Environment:
         auto_reload=False,
     )
     environment.globals["csrf_field"] = FIELD
+    environment.filters.update(FILTERS)
     return environment
 
 

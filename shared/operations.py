@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from shared import metrics
+from shared.dead_letters import DeadLetters
 from shared.errors import Unavailable
-from shared.facts import Observation, QueueFacts, WorkerFacts
+from shared.facts import DeadLetter, Observation, QueueFacts, WorkerFacts
 from shared.jobs import EXPIRY_SLACK, queue_of
 from shared.ports import DEAD_LETTERS, Broker, Stores
 from shared.settings import Settings
@@ -21,6 +22,8 @@ from shared.visits import VISITS
 
 T = TypeVar("T")
 Source = Literal["broker", "workers"]
+#: How many of the dead letters are among the facts; more are asked for page by page.
+LATEST = 10
 #: Rates between two computations that are further apart than this, in seconds, would say nothing about now.
 _RATES_WITHIN = 60.0
 
@@ -39,7 +42,8 @@ class Facts:
     """Everything at one moment (``at``, seconds since 1970).
 
     ``queues``, ``workers``, ``sessions`` (alive, by service and version) and ``dead_letters`` (how many are kept) are None while what
-    tells of them is away; ``faults`` says so. ``gap``: what the broker does not tell, and what would mend that.
+    tells of them is away; ``faults`` says so. ``letters`` are the latest of the dead letters, each with why it cannot be put back into
+    its queue. ``gap``: what the broker does not tell, and what would mend that.
     """
 
     at: float
@@ -47,6 +51,7 @@ class Facts:
     workers: tuple[WorkerFacts, ...] | None
     sessions: Mapping[tuple[str, int], int] | None
     dead_letters: int | None
+    letters: tuple[tuple[DeadLetter, str | None], ...] = ()
     faults: tuple[str, ...] = ()
     gap: str | None = None
 
@@ -61,7 +66,7 @@ class _Sample:
 
 
 class Operations:
-    """The facts of a running system, and their metrics."""
+    """The facts of a running system, and their metrics. ``dead_letters``: what can be done with those that are listed."""
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class Operations:
     ) -> None:
         """``services``: (name, version) of each; ``unserved``: seconds for which a queue has had messages and no consumer."""
         self._broker, self._stores, self._unserved = broker, stores, unserved
+        self.dead_letters = DeadLetters(settings, broker, stores)
         self._fresh_seconds = settings.facts_seconds
         self._longest_wait = settings.deadline_seconds + EXPIRY_SLACK
         self._served = tuple(queue_of(name, version) for name, version in services)
@@ -90,6 +96,10 @@ class Operations:
                 self._computed = time.monotonic()
             return self._facts
 
+    def forget(self) -> None:
+        """Something was changed: whoever looks next shall see it."""
+        self._facts = None
+
     async def export(self) -> None:
         """Set the metrics to the facts of now."""
         export(await self.facts())
@@ -100,7 +110,7 @@ class Operations:
             _or_fault(self._broker.observe(self._queues), faults),
             _or_fault(self._stores.workers.workers(), faults),
             _or_fault(self._stores.census.alive(), faults),
-            _or_fault(self._stores.letters.letters(0, 0), faults),
+            _or_fault(self.dead_letters.listed(0, LATEST), faults),
         )
         return Facts(
             at=time.time(),
@@ -108,6 +118,7 @@ class Operations:
             workers=None if workers is None else tuple(workers),
             sessions=sessions,
             dead_letters=None if letters is None else letters[0],
+            letters=() if letters is None else tuple(letters[1]),
             faults=tuple(dict.fromkeys(faults)),
             gap=None if observed is None else observed.gap,
         )

@@ -18,6 +18,7 @@ from shared.jobs import session_key
 from shared.metrics import exposition
 from shared.operations import Facts, Operations, QueueLine
 from shared.ports import Stores
+from shared.reopening import NOT_KEPT
 from shared.settings import Settings
 from tests.fakes import IDS, make_job, open_bench
 
@@ -142,6 +143,15 @@ async def test_many_who_look_cause_one_computation(stores: Stores, clock: Clock)
     assert broker.asked == 2
 
 
+async def test_what_was_changed_is_seen_at_once(stores: Stores, clock: Clock) -> None:
+    seen = watch(Broker(), stores)
+    assert (await seen.facts()).dead_letters == 0
+    await stores.letters.keep(DeadLetter("x", "job", "expired", 1.0), None)
+    assert (await seen.facts()).dead_letters == 0
+    seen.forget()
+    assert (await seen.facts()).dead_letters == 1
+
+
 async def test_what_is_away_is_said_and_the_rest_is_told(stores: Stores) -> None:
     async def away() -> Any:
         raise StoreAway("the store is away")
@@ -161,6 +171,7 @@ async def test_sessions_and_dead_letters_are_counted(stores: Stores) -> None:
     await stores.letters.keep(DeadLetter("x", "job", "expired", 1.0), None)
     facts = await watch(Broker(), stores).facts()
     assert (facts.sessions, facts.dead_letters) == ({("dummy", 1): 1}, 1)
+    assert [(letter.id, obstacle) for letter, obstacle in facts.letters] == [("x", NOT_KEPT)]
 
 
 def value(name: str) -> float | None:
