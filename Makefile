@@ -12,8 +12,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 # What the container images install, of the same versions; CUDA's packages are for Linux alone.
 IMAGE_LOCK := $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-header --no-annotate
 IMAGE_EXTRAS := --extra rabbitmq --extra redis --extra postgresql --extra tracing
+LOCK_SDK := $(subst 3.11,3.9,$(LOCK))
 
-.PHONY: help setup run test test-compose test-k8s check services demo bench accuracy format lock env-example k8s clean
+.PHONY: help setup run test test-sdk test-compose test-k8s check services demo bench accuracy format lock env-example k8s clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,9 +34,14 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 	    'the services that need them are listed as unavailable until `make run` gets them.' >&2
 	@exec $(BIN)/sensorium up $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name")
+test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name" for some of them, without the client's)
 	@$(BIN)/sensorium models pull
-	@exec $(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e $(ARGS)
+	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e $(ARGS)
+	@$(if $(ARGS),,exec $(BIN)/python tools/test_sdk.py --ends)
+
+test-sdk: $(DEV) ## Run the client's tests with every Python from 3.9 to 3.14 that this machine has
+	@$(BIN)/sensorium models pull
+	@exec $(BIN)/python tools/test_sdk.py $(ARGS)
 
 test-compose: $(DEV) ## Build and start deploy/docker-compose.yml with Docker, and do to it what operators do and fear
 	@exec $(BIN)/pytest tests/e2e $(ARGS)
@@ -47,6 +53,7 @@ check: $(DEV) ## Style, types, import rules and size limits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file sdk/pyproject.toml
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/house
 
@@ -77,6 +84,7 @@ lock: ## Write the lock files anew from pyproject.toml, with the newest versions
 	$(IMAGE_LOCK) pyproject.toml --constraint requirements.lock $(IMAGE_EXTRAS) --extra cpu --extra speech -o deploy/requirements-worker-cpu.lock
 	$(IMAGE_LOCK) pyproject.toml --constraint deploy/requirements-gateway.lock $(IMAGE_EXTRAS) --extra gpu --extra speech -o deploy/requirements-worker-gpu.lock
 	$(IMAGE_LOCK) pyproject.toml --constraint requirements.lock $(IMAGE_EXTRAS) --extra convert -o deploy/requirements-models.lock
+	$(LOCK_SDK) $(if $(filter --no-upgrade,$(ARGS)),,--upgrade) sdk/pyproject.toml .lock.in --extra test -o sdk/requirements-test.lock
 	@rm -f .lock.in
 
 env-example: $(DEV) ## Write .env.example from the settings

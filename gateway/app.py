@@ -15,9 +15,10 @@ from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.middleware import middleware
-from gateway.routes import blobs, health, jobs, services, tokens
+from gateway.routes import blobs, health, jobs, services, streams, tokens
 from gateway.routes import data as data_routes
 from gateway.state import DATA, GATE, DataFace, Gate
+from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
@@ -41,7 +42,8 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     app[health.PINGS] = pings
     modules: list[ModuleType] = [health]
     if "gate" in faces:
-        modules += [services, jobs, blobs]
+        modules += [services, jobs, blobs, streams]
+        app.on_shutdown.append(_stop_streams)
     if data is not None:
         app[DATA] = data
         modules += [tokens] if "console" in faces else []
@@ -49,6 +51,11 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     for module in modules:
         app.add_routes(module.ROUTES)
     return app
+
+
+async def _stop_streams(app: web.Application) -> None:
+    """Streams have no end of their own that shutdown could wait for."""
+    app[GATE].streams.stop()
 
 
 def _faces(settings: Settings) -> set[str]:
@@ -94,6 +101,7 @@ async def open_gate(
             ids=ids,
             limits=RequestLimits.from_settings(settings),
             proxies=proxies,
+            streams=StreamHub(settings),
         )
 
 

@@ -100,14 +100,16 @@ class SessionKeeper:
 
     async def _close(self, turn: Turn) -> None:
         try:
-            await self._broker.publish(self._closing(turn))
+            await self._broker.publish(closing_message(self._ids, turn, self._settings.deadline_seconds))
             metrics.SESSIONS_CLOSED.inc()
         except Unavailable as error:
             log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
 
-    def _closing(self, turn: Turn) -> Message:
-        tenant, service, version, _ = parse_session_key(turn.session)
-        now = time.time()
-        job_id = self._ids.make(owner_of(tenant, service, version), synchronous=False)
-        job = Job(job_id, service, version, tenant, now, now + self._settings.deadline_seconds, turn=turn)
-        return Message(queue_of(service, version), job.encode(), job_id)
+
+def closing_message(ids: JobIds, turn: Turn, lasts: float) -> Message:
+    """The job that closes a session. ``lasts``: its deadline in seconds."""
+    tenant, service, version, _ = parse_session_key(turn.session)
+    now = time.time()
+    job_id = ids.make(owner_of(tenant, service, version), synchronous=False)
+    job = Job(job_id, service, version, tenant, now, now + lasts, turn=turn)
+    return Message(queue_of(service, version), job.encode(), job_id)

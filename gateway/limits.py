@@ -70,6 +70,14 @@ async def read_body(request: web.Request, limits: RequestLimits) -> bytes:
 
 def check_header(request: web.BaseRequest, limits: RequestLimits) -> None:
     """Refuse what the header alone makes certain. Raises `UnsupportedEncoding` or `InputTooLarge`."""
+    check_encoding(request)
+    length = request.headers.get(hdrs.CONTENT_LENGTH)
+    if length is not None and int(length) > limits.body_bytes:
+        raise limits.too_large()
+
+
+def check_encoding(request: web.BaseRequest) -> None:
+    """Refuse bodies that are not sent as they are. Raises `UnsupportedEncoding`."""
     headers = request.headers
     encoding = headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in ("", "identity"):
@@ -77,9 +85,6 @@ def check_header(request: web.BaseRequest, limits: RequestLimits) -> None:
     transfer = headers.get(hdrs.TRANSFER_ENCODING)
     if transfer is not None and transfer.strip().lower() != "chunked":
         raise UnsupportedEncoding("The only Transfer-Encoding accepted is chunked")
-    length = headers.get(hdrs.CONTENT_LENGTH)
-    if length is not None and int(length) > limits.body_bytes:
-        raise limits.too_large()
 
 
 async def _read_slowly(request: web.Request, limits: RequestLimits) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.openapi_data import data_paths
+from gateway.openapi_streams import stream_paths, stream_schemas
 from gateway.problem import CONTENT_TYPE, STATUS
 from gateway.submit import Envelope
 from workers.contract import File, Service
@@ -29,7 +30,7 @@ def service_schemas(service: ServiceType) -> tuple[JsonObject, JsonObject]:
 
 def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonObject:
     """The whole document. ``server_url``: what absolute URLs in the gate's answers start with."""
-    schemas = _common_schemas()
+    schemas = {**_common_schemas(), **stream_schemas()}
     paths: JsonObject = {**_directory_paths(), **_blob_paths(), **_plain_paths(), **data_paths()}
     for service in services:
         prefix = f"{service.name}.{service.version}"
@@ -123,7 +124,7 @@ def _common_schemas() -> dict[str, JsonObject]:
         "failed_job": _object(failed, ["url", "status", "error", "code"]),
         "directory": _object({"services": {"type": "object", "additionalProperties": listed}}, ["services"]),
         "versions": _object({"versions": links}, ["versions"]),
-        "service": _object(service, ["url", "version", "description", "jobs", "available", "input", "output"]),
+        "service": _object(service, ["url", "version", "description", "jobs", "streams", "available", "input", "output"]),
         "blob": _object({**url, "status": {"const": 201}}, ["url", "status"]),
         "health": _object({"status": _TEXT, "parts": {"type": "object", "additionalProperties": _TEXT}}, ["status"]),
     }
@@ -268,6 +269,7 @@ def _service_paths(service: ServiceType, prefix: str) -> JsonObject:
         f"{base}/jobs": {"post": _submission(service, prefix, name)},
         f"{base}/jobs/{{id}}": {"parameters": address, "get": read, "delete": cancel},
         f"{base}/jobs/{{id}}/events": {"parameters": address, "get": _following(name)},
+        **stream_paths(base, name, prefix),
     }
     return {
         path: {**item, **{verb: {**item[verb], "tags": [service.name]} for verb in item if verb != "parameters"}}

@@ -129,7 +129,7 @@ async def read_document(request: web.Request, limits: RequestLimits) -> Document
     if media_type == "multipart/form-data":
         return _read_parts(body, content_type, limits)
     _refuse_other_types(media_type, content_type, body)
-    return Document(_object_of(body, limits.json_bytes))
+    return Document(parse_object(body, limits.json_bytes))
 
 
 def _read_parts(body: bytes, content_type: str, limits: RequestLimits) -> Document:
@@ -137,7 +137,7 @@ def _read_parts(body: bytes, content_type: str, limits: RequestLimits) -> Docume
     meta = parts.pop(META, None)
     if meta is None:
         raise MalformedRequest("The multipart body has no part meta", parameter=META)
-    return Document(_object_of(meta.data, limits.json_bytes), _attachments(parts))
+    return Document(parse_object(meta.data, limits.json_bytes), _attachments(parts))
 
 
 def _attachments(parts: dict[str, Part]) -> dict[str, bytes]:
@@ -156,7 +156,8 @@ def _refuse_other_types(media_type: str, content_type: str, body: bytes) -> None
             raise UnsupportedEncoding("The only character set of JSON is UTF-8")
 
 
-def _object_of(data: bytes, limit: int) -> dict[str, Any]:
+def parse_object(data: bytes, limit: int) -> dict[str, Any]:
+    """The JSON object. Raises what `parse_json` raises, and `MalformedRequest` for other values and for nothing."""
     if not data:
         raise MalformedRequest(f"The request has no body. {_NEEDED}")
     value = parse_json(data, limit=limit)

@@ -13,6 +13,7 @@ from analytics.tokens import DataTokens
 from gateway.auth import Authenticator, FailureLimit
 from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
+from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
 from shared.errors import NotFound
 from shared.job_ids import JobIds
@@ -37,6 +38,7 @@ class Gate:
     ids: JobIds
     limits: RequestLimits
     proxies: TrustedProxies
+    streams: StreamHub
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -55,15 +55,21 @@ class Envelope(BaseModel):
 ENVELOPE_KEYS = frozenset(field.alias or name for name, field in Envelope.model_fields.items())
 
 
+#: Entered with the job's identifier while its frame is numbered: it keeps the frames of a stream in their order.
+Place = Callable[[str], AbstractAsyncContextManager[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for a service, parsed and not yet validated."""
+    """A request for a service, parsed and not yet validated. ``lasts``: its deadline in seconds, unless the settings' is meant."""
 
     tenant: Tenant
     service: ServiceType
     document: Document
     base_url: str
     idempotency_key: str | None = None
+    lasts: float | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +153,11 @@ class Submitter:
         inline, stored = await self._place_files(draft)
         turn: Turn | None = None
         try:
-            turn = await self._number(draft)
+            async with nullcontext() if draft.request.place is None else draft.request.place(job_id):
+                turn = await self._number(draft)
             job = self._job(draft, job_id, turn, inline, stored)
             begin = time.perf_counter()
-            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, self._settings.deadline_seconds + EXPIRY_SLACK))
+            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK))
             metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
         except BaseException:
             await asyncio.shield(self._undo(draft, turn, stored))
@@ -164,7 +171,7 @@ class Submitter:
             version=service.version,
             tenant=draft.request.tenant.id,
             created=now,
-            deadline=now + self._settings.deadline_seconds,
+            deadline=now + (draft.request.lasts or self._settings.deadline_seconds),
             parameters=draft.parameters,
             files=inline,
             blobs={**draft.files.blobs, **stored},

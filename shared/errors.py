@@ -83,6 +83,12 @@ class ForgedRequest(PerceptionError):
     code = "forged_request"
 
 
+class ForeignOrigin(PerceptionError):
+    """Pages of this origin may not do this here."""
+
+    code = "foreign_origin"
+
+
 class NotFound(PerceptionError):
     """There is nothing at this address for these credentials."""
 
@@ -164,6 +170,24 @@ class FrameSkipped(PerceptionError):
     code = "frame_skipped"
 
 
+class StreamEnded(PerceptionError):
+    """The stream of frames has ended; make another with POST …/streams."""
+
+    code = "stream_ended"
+
+
+class StreamTaken(PerceptionError):
+    """Another connection, a newer one, sends the frames of this stream now."""
+
+    code = "stream_taken"
+
+
+class SlowReader(PerceptionError):
+    """The answers of the stream were read more slowly than they were made, and more of them waited than are kept."""
+
+    code = "slow_reader"
+
+
 class Unavailable(PerceptionError):
     """Something that the job needs is away for the moment; the same job may succeed later."""
 
@@ -187,6 +211,12 @@ class StoreAway(Unavailable):
     """The store of results and sessions does not answer."""
 
     code = "store_away"
+
+
+class Stopping(Unavailable):
+    """This gateway is going down; connect again, the stream goes on at another or when it is back."""
+
+    code = "stopping"
 
 
 class NoWorker(Unavailable):

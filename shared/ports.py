@@ -170,6 +170,54 @@ class SessionStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """A stream of frames as stored.
+
+    ``about``: what it was begun with. ``count``: its frames so far. ``frames``: those asked for that are still kept, with
+    their numbers. ``ended``: the word that it was ended with, empty while it goes on. ``remaining``: seconds until it ends
+    for want of a frame; not positive once it has.
+    """
+
+    about: bytes
+    count: int
+    frames: Sequence[tuple[int, bytes]]
+    ended: str
+    remaining: float
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more frames."""
+        return bool(self.ended) or self.remaining <= 0
+
+
+class StreamStore(Protocol):
+    """Streams of frames: what each was begun with, and in order what its last frames became.
+
+    A stream ends when it is ended, or when no frame came for the session time; what is kept of it outlives that by a while.
+    """
+
+    async def begin(self, stream: str, about: bytes) -> None: ...
+
+    async def add(self, stream: str, sender: str, frame: bytes) -> int:
+        """Keep the frame and push it to whoever follows; its number, from 1.
+
+        Raises `StreamEnded`, and `StreamTaken` when a sender whose name sorts after this one's has added before.
+        """
+
+    async def read(self, stream: str, after: int) -> StreamView | None:
+        """The stream with its frames after number ``after``; None when there is none (any more)."""
+
+    def follow(self, stream: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[tuple[int, bytes]]]:
+        """Frames as they come, with their numbers, from the first one after ``after`` that is kept, until the stream is over.
+
+        Numbers grow, and jump where frames are not kept any more. Iterating raises `StoreAway`.
+        """
+
+    async def end(self, stream: str, reason: str) -> bool:
+        """Take no more frames. ``reason``: a word. False when the stream was over already."""
+
+
 class BlobStore(Protocol):
     """Bytes of a tenant, kept for a stated time after their last use."""
 
@@ -239,6 +287,7 @@ class Stores:
 
     results: ResultStore
     sessions: SessionStore
+    streams: StreamStore
     blobs: BlobStore
     idempotency: IdempotencyStore
     workers: WorkerRegistry

@@ -107,6 +107,22 @@ class Settings(BaseSettings):
         30, gt=0, description="The closing of a silent session that is not done within this time is sent again"
     )
 
+    # Streams of frames
+    stream_window: int = Field(4, gt=0, le=1024, description="Most frames of a stream that are under way at a time")
+    stream_live_window: int = Field(2, gt=0, le=1024, description="The same for a live stream, in which the newest frame wins")
+    stream_window_bytes: int = Field(16_000_000, gt=0, description="Most bytes of a stream's frames that are under way at a time")
+    stream_frame_seconds: float = Field(30, gt=0, description="A frame of a stream that is not done within this time fails")
+    stream_parameters_bytes: int = Field(
+        65_536, gt=0, description="Largest JSON document of parameters of a stream or of one of its frames"
+    )
+    stream_unread: int = Field(256, gt=0, description="Answers of a stream that are kept for a reader; one further behind is closed")
+    stream_unread_bytes: int = Field(4_000_000, gt=0, description="Bytes of answers that wait for one reader; one further behind is closed")
+    stream_connections: int = Field(500, gt=0, description="Most connections of streams to one gateway")
+    stream_ticket_seconds: float = Field(30, gt=0, description="A ticket opens a WebSocket once, within this time")
+    stream_origins: str = Field(
+        "", description="Origins of pages, separated by commas, that may open WebSockets here beside the gateway's own; * for any"
+    )
+
     # The broker
     queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")
     message_bytes: int = Field(

@@ -2,18 +2,126 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
-from console.pages import render
+from accounts.errors import NameInvalid, PlanUnknown, SecretKeyChanged, StreamLimitReached
+from accounts.model import Plan, to_plan
+from console.pages import render, see
 from console.routing import Entry, Route
-from console.state import console_of, signed_in
+from console.snippets import snippets_for
+from console.state import console_of, form_of, gate_url, has_page, is_demo, signed_in, stream_of
+from shared.errors import NotFound
+from shared.log import get_logger
+
+log = get_logger(__name__)
+
+_DASHBOARD = "/streams/{stream}/dashboard"
 
 
 async def overview(request: web.Request) -> web.Response:
     """``GET /streams``."""
-    found = await console_of(request).accounts.streams(signed_in(request).email)
-    return await render(request, "streams.html", streams=found)
+    account = signed_in(request)
+    found = await console_of(request).accounts.streams(account.email)
+    full = account.plan is Plan.DEVELOPER and len(found) >= 1
+    return await render(request, "streams.html", streams=found, full=full, dashboard=has_page(request, _DASHBOARD))
 
 
-ROUTES = [Route("GET", "/streams", overview)]
+async def new_form(request: web.Request) -> web.Response:
+    """``GET /streams/new``, and ``GET /subscribe`` as it was called in 2018."""
+    return await _new_page(request)
+
+
+async def _new_page(request: web.Request, status: int = 200, *, error: str = "", name: str = "") -> web.Response:
+    return await render(request, "stream_new.html", status, error=error, name=name)
+
+
+async def add(request: web.Request) -> web.Response:
+    """``POST /streams/new``: ``name`` and ``plan``, which is the one that the account has."""
+    form, account = form_of(request), signed_in(request)
+    name = form.get("name", "")
+    try:
+        if to_plan(form.get("plan", account.plan.value)) is not account.plan:
+            return await _new_page(request, 400, error=f"Your account has the plan {account.plan.value}.", name=name[:100])
+        secret = await console_of(request).accounts.add_stream(account.email, name)
+    except (NameInvalid, PlanUnknown, StreamLimitReached) as error:
+        return await _new_page(request, 400, error=str(error), name=name[:100])
+    log.info("audit.stream_added", account=account.id, stream=secret.client_id)
+    return see(f"/streams/{secret.client_id}")
+
+
+async def show(request: web.Request) -> web.Response:
+    """``GET /streams/{stream}``: what there is to know and to change, but no secret."""
+    return await _stream_page(request)
+
+
+async def credentials(request: web.Request) -> web.Response:
+    """``GET /streams/{stream}/credentials``: the page with client_id and access_token in it, and lines to paste."""
+    stream = stream_of(request)
+    try:
+        secret = await console_of(request).accounts.reveal(stream)
+    except SecretKeyChanged:
+        return await _stream_page(request, error=f"{SecretKeyChanged.__doc__} Make a new access token to go on.")
+    if secret is None:
+        raise NotFound("there is no such stream")
+    log.info("audit.credentials_shown", account=stream.account, stream=stream.client_id)
+    return await _stream_page(request, secret=secret, snippets=snippets_for(gate_url(request), secret))
+
+
+async def _stream_page(request: web.Request, status: int = 200, **values: Any) -> web.Response:
+    given: dict[str, Any] = {
+        "secret": None,
+        "snippets": [],
+        "error": "",
+        "renamed": "renamed" in request.query,
+        "rotated": "rotated" in request.query,
+        "demo": is_demo(signed_in(request)),
+        "dashboard": has_page(request, _DASHBOARD),
+    }
+    return await render(request, "stream.html", status, stream=stream_of(request), **{**given, **values})
+
+
+async def rename(request: web.Request) -> web.Response:
+    """``POST /streams/{stream}/rename``: ``name``."""
+    stream = stream_of(request)
+    try:
+        await console_of(request).accounts.rename_stream(stream, form_of(request).get("name", ""))
+    except NameInvalid as error:
+        return await _stream_page(request, 400, error=str(error))
+    return see(f"/streams/{stream.client_id}?renamed")
+
+
+async def rotate(request: web.Request) -> web.Response:
+    """``POST /streams/{stream}/rotate``: a new access token; the old one is void in this process at once, in others within a minute."""
+    stream, state = stream_of(request), console_of(request)
+    if await state.accounts.rotate(stream) is None:
+        raise NotFound("there is no such stream")
+    state.forget_credentials()
+    log.info("audit.credentials_rotated", account=stream.account, stream=stream.client_id)
+    return see(f"/streams/{stream.client_id}/credentials?rotated")
+
+
+async def delete(request: web.Request) -> web.Response:
+    """``POST /streams/{stream}/delete``: ``name``, written again to be sure. Credentials and visits go with the stream."""
+    stream, state = stream_of(request), console_of(request)
+    if form_of(request).get("name", "").strip() != stream.name:
+        return await _stream_page(request, 400, error="To delete the stream, write its name as it is above.")
+    await state.accounts.delete_stream(stream)
+    state.forget_credentials()
+    log.info("audit.stream_deleted", account=stream.account, stream=stream.client_id)
+    return see("/streams")
+
+
+ROUTES = [
+    Route("GET", "/streams", overview),
+    Route("GET", "/streams/new", new_form),
+    Route("GET", "/subscribe", new_form),
+    Route("POST", "/streams/new", add),
+    Route("GET", "/streams/{stream}", show),
+    Route("GET", "/streams/{stream}/credentials", credentials),
+    Route("POST", "/streams/{stream}/rename", rename),
+    Route("POST", "/streams/{stream}/rotate", rotate),
+    Route("POST", "/streams/{stream}/delete", delete),
+]
 NAVIGATION = [Entry(10, "Streams", "/streams")]

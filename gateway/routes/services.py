@@ -55,6 +55,7 @@ async def service_document(request: web.Request) -> web.Response:
             "version": service.version,
             "description": service.description(),
             "jobs": f"{url}/jobs",
+            "streams": f"{url}/streams",
             "input": takes,
             "output": answers,
             **_availability(request, service),

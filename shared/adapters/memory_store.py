@@ -1,4 +1,4 @@
-"""Results, sessions, blobs and idempotency keys in this process's memory.
+"""Results, sessions, streams, blobs and idempotency keys in this process's memory.
 
 The same encoded bytes as behind a server are kept, so that nothing is shared by reference. What expires is dropped
 when its neighbours are touched.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
+from shared.adapters.expiring import Expiring
 from shared.adapters.memory_operations import MemoryCensus, MemoryLetters, MemoryWorkers
+from shared.adapters.memory_streams import MemoryStreams
 from shared.errors import InputTooLarge
 from shared.events import Event
 from shared.followers import Follower, Followers, stored_event, stored_form
@@ -23,7 +23,6 @@ from shared.jobs import Turn
 from shared.ports import Entry, Snapshot, Stores
 from shared.settings import Settings
 
-Value = TypeVar("Value")
 _FINAL_MARK = b"1"
 
 
@@ -32,7 +31,7 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
     """Empty stores of this process's own. ``shard`` says nothing here: every event is pushed in this process."""
     results = MemoryResults(settings.result_seconds)
     sessions = MemorySessions(results, settings)
-    blobs = MemoryBlobs(settings)
+    streams = MemoryStreams(settings)
 
     async def ping() -> None:
         """This process answers."""
@@ -41,7 +40,8 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         yield Stores(
             results=results,
             sessions=sessions,
-            blobs=blobs,
+            streams=streams,
+            blobs=MemoryBlobs(settings),
             idempotency=MemoryIdempotency(settings),
             workers=MemoryWorkers(settings.announced_seconds),
             census=MemoryCensus(sessions.alive),
@@ -49,48 +49,8 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
             ping=ping,
         )
     finally:
+        streams.close()
         await results.close()
-
-
-class Expiring(Generic[Value]):
-    """Values by name, each gone a fixed time (seconds) after it was last kept, on the monotonic clock."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = seconds, clock
-        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
-
-    def __len__(self) -> int:
-        self._purge()
-        return len(self._values)
-
-    def __iter__(self) -> Iterator[str]:
-        self._purge()
-        return iter(self._values)
-
-    def keep(self, name: str, value: Value) -> None:
-        """Set the value, and begin its time anew."""
-        self._purge()
-        self._values[name] = (self._clock() + self._seconds, value)
-        self._values.move_to_end(name)
-
-    def get(self, name: str) -> Value | None:
-        self._purge()
-        found = self._values.get(name)
-        return None if found is None else found[1]
-
-    def pop(self, name: str) -> Value | None:
-        self._purge()
-        found = self._values.pop(name, None)
-        return None if found is None else found[1]
-
-    def _purge(self) -> None:
-        """All live equally long, so the first one kept goes first."""
-        now = self._clock()
-        while self._values:
-            name, (end, _) = next(iter(self._values.items()))
-            if end > now:
-                return
-            del self._values[name]
 
 
 class MemoryResults:

@@ -1,4 +1,4 @@
-"""Results, sessions, blobs, idempotency keys and what operators see in one Redis server (7.0 or newer).
+"""Results, sessions, streams, blobs, idempotency keys and what operators see in one Redis server (7.0 or newer).
 
 A process holds one connection for commands, one for what Redis pushes (once it follows something) and a few for blobs.
 """
@@ -15,6 +15,7 @@ from shared.adapters.redis_letters import RedisLetters
 from shared.adapters.redis_operations import RedisCensus, RedisWorkers
 from shared.adapters.redis_results import RedisResults, ResultKeys
 from shared.adapters.redis_sessions import RedisSessions
+from shared.adapters.redis_streams import RedisStreams
 from shared.ports import Stores
 from shared.settings import Settings
 
@@ -38,6 +39,8 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         open_things.push_async_callback(results.close)
         sessions = RedisSessions(commands, feed, keys, settings)
         open_things.push_async_callback(sessions.close)
+        streams = RedisStreams(commands, feed, settings)
+        open_things.callback(streams.close)
 
         async def ping() -> None:
             await commands.send("PING")
@@ -46,6 +49,7 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         yield Stores(
             results=results,
             sessions=sessions,
+            streams=streams,
             blobs=RedisBlobs(commands, lanes, settings),
             idempotency=RedisIdempotency(commands, settings),
             workers=RedisWorkers(commands, settings),

@@ -128,7 +128,16 @@ def test_every_address_of_the_gate_is_there(document: Document) -> None:
     of_services = {
         (f"/services/{name}{tail}", verb)
         for name in ("faces/1", "echo/2", "plain/1")
-        for tail, verbs in (("", "get"), ("/jobs", "post"), ("/jobs/{id}", "get delete"), ("/jobs/{id}/events", "get"))
+        for tail, verbs in (
+            ("", "get"),
+            ("/jobs", "post"),
+            ("/jobs/{id}", "get delete"),
+            ("/jobs/{id}/events", "get"),
+            ("/streams", "post"),
+            ("/streams/{id}", "get delete"),
+            ("/streams/{id}/input", "post"),
+            ("/streams/{id}/output", "get"),
+        )
         for verb in verbs.split()
     }
     others = {("/services", "get"), ("/services/{name}", "get"), ("/blobs", "post"), ("/blobs/{id}", "get"), ("/blobs/{id}", "delete")}

@@ -1,0 +1,1 @@
+"""What both clients share: no sockets here, only values."""
