@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from typing import Optional, Union
 
@@ -33,3 +34,15 @@ def tls(verify: Union[bool, str]) -> Union[bool, ssl.SSLContext]:
         return ssl.create_default_context(cafile=verify)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"ca_path: {verify} holds no certificates that can be used ({error})") from None
+
+
+def context(verify: Union[bool, ssl.SSLContext]) -> ssl.SSLContext:
+    """The same trust as that of httpx, for connections that it does not make."""
+    return verify if isinstance(verify, ssl.SSLContext) else httpx.create_ssl_context(verify=verify)
+
+
+def basic(credentials: Optional[tuple[str, str]]) -> dict[str, str]:
+    """The header of Basic authentication."""
+    if credentials is None:
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(":".join(credentials).encode()).decode()}

@@ -15,15 +15,18 @@ from angus._core import config
 from angus._core.retries import Retries
 from angus.aio.composite import CompositeJob, CompositeService
 from angus.aio.connection import Connection, Services
+from angus.aio.frames import Answer, FrameStream
 from angus.aio.resources import Blob, Blobs, Job, Service, Session
 from angus.errors import ConfigurationError
 
 __all__ = [
+    "Answer",
     "Blob",
     "Blobs",
     "CompositeJob",
     "CompositeService",
     "Connection",
+    "FrameStream",
     "Job",
     "Retries",
     "Service",

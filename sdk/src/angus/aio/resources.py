@@ -13,6 +13,7 @@ from angus._core.attempts import new_key
 from angus._core.documents import ACCEPTED, child
 from angus._core.requests import body_of, frozen
 from angus._core.transport import JOB_SECONDS, hold
+from angus.aio.frames import WINDOW, FrameStream
 from angus.errors import ApiError, StillRunning
 
 if TYPE_CHECKING:
@@ -163,6 +164,18 @@ class Service(Processor):
             return await self._send(completed, wait, idempotency_key)
         async with session.turn:
             return await self._send(completed, wait, idempotency_key)
+
+    def stream(
+        self, parameters: Optional[Mapping[str, Any]] = None, *, session: Optional[Session] = None, window: int = WINDOW
+    ) -> FrameStream:
+        """Frames over a WebSocket, answered in order: ``async with service.stream() as stream``, see `FrameStream`.
+
+        ``parameters`` are those of all frames. ``window``: frames under way at a time; fewer mean answers sooner, more a higher rate over
+        a long line. With a ``session`` (or one enabled) that is not the stream's own, the session outlives the stream.
+        """
+        session = session or self.default_session
+        own = {} if session is None else session.parameters
+        return FrameStream(self, {**(parameters or {}), **own}, session, window)
 
     async def get_description(self) -> dict[str, Any]:
         """The service's document: what it is, and the JSON Schemas of what it takes and answers."""
