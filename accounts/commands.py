@@ -7,11 +7,12 @@ import getpass
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
-import orjson
-
+from accounts import limit_commands
 from accounts.errors import AccountError, PasswordRefused
+from accounts.limit_commands import print_json
 from accounts.model import Plan, to_plan
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -37,6 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = _action(actions, "add-stream", "make a stream and show its credentials, this once", email=True, json=True)
     add.add_argument("name", metavar="NAME")
     _action(actions, "streams", "show the streams of an account", email=True, json=True)
+    limit_commands.add_arguments(partial(_action, actions))
 
 
 def _action(actions: object, name: str, text: str, *, email: bool = False, json: bool = False) -> ArgumentParser:
@@ -70,7 +72,7 @@ async def _create(args: Namespace, accounts: Accounts) -> None:
 async def _list(args: Namespace, accounts: Accounts) -> None:
     found = await accounts.accounts()
     if args.json:
-        _print_json([asdict(account) for account in found])
+        print_json([asdict(account) for account in found])
         return
     for account in found:
         role = "  operator" if account.operator else ""
@@ -95,7 +97,7 @@ async def _delete(args: Namespace, accounts: Accounts) -> None:
 async def _add_stream(args: Namespace, accounts: Accounts) -> None:
     secret = await accounts.add_stream(args.email, args.name)
     if args.json:
-        _print_json(asdict(secret))
+        print_json(asdict(secret))
     else:
         print(f"client_id: {secret.client_id}\naccess_token: {secret.access_token}")
 
@@ -103,7 +105,7 @@ async def _add_stream(args: Namespace, accounts: Accounts) -> None:
 async def _streams(args: Namespace, accounts: Accounts) -> None:
     found = await accounts.streams(args.email)
     if args.json:
-        _print_json([asdict(stream) for stream in found])
+        print_json([asdict(stream) for stream in found])
         return
     for stream in found:
         print(f"{stream.created:%Y-%m-%d}  {stream.client_id}  {stream.name}")
@@ -118,10 +120,7 @@ _ACTIONS = {
     "add-stream": _add_stream,
     "streams": _streams,
 }
-
-
-def _print_json(value: object) -> None:
-    print(orjson.dumps(value).decode())
+_ACTIONS |= limit_commands.ACTIONS
 
 
 def _read_password(*, from_pipe: bool) -> str:

@@ -5,22 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.privacy import Analysis
+from shared.usage import UNLIMITED, Allowance
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A stream that proved itself. ``id`` is its client_id; ``account`` the identifier of the account that owns it."""
+    """A stream that proved itself. ``id`` is its client_id; ``account`` the identifier of the account that owns it.
+
+    ``allowance``: what its plan allows; ``off``: the analyses that it has switched off.
+    """
 
     id: str
     account: str
+    allowance: Allowance = UNLIMITED
+    off: tuple[Analysis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A stream as it is now. ``email_key`` is its account's (`accounts.model.email_key`); ``fingerprint`` changes with its access token."""
+    """A stream as it is now. ``email_key`` is its account's (`accounts.model.email_key`); ``fingerprint`` changes with its access token.
+
+    ``off``: the analyses that it has switched off.
+    """
 
     account: str
     email_key: str
     fingerprint: str
+    off: tuple[Analysis, ...] = ()
 
 
 class Credentials(Protocol):

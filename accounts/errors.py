@@ -35,7 +35,19 @@ class NameInvalid(AccountError):
 
 
 class StreamLimitReached(AccountError):
-    """The plan developer has one stream; an operator can grant the plan enterprise."""
+    """The account has all the streams of its plan."""
+
+    def __init__(self, plan: str, most: int) -> None:
+        count = "one stream" if most == 1 else f"{most} streams"
+        super().__init__(f"The plan {plan} has {count}; an operator can grant another plan, or change its limits.")
+
+
+class StreamUnknown(AccountError):
+    """The account has no stream with this client_id."""
+
+
+class LimitInvalid(AccountError):
+    """A limit is a whole number above 0, or none for no limit."""
 
 
 class SecretKeyChanged(AccountError):

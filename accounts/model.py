@@ -9,16 +9,26 @@ from datetime import datetime
 from enum import StrEnum
 
 from accounts.errors import EmailInvalid, NameInvalid, PlanUnknown
+from shared.privacy import Analysis
+from shared.usage import Allowance
 
 _CLIENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
 class Plan(StrEnum):
-    """What an account may use. ``developer``: one stream; ``enterprise``: any number of them."""
+    """What an account may use. Their limits: `accounts.plans`."""
 
     DEVELOPER = "developer"
     ENTERPRISE = "enterprise"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a plan gives: seconds of stream, and ``streams`` of an account at most, None for any number."""
+
+    allowance: Allowance
+    streams: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A registered camera or microphone. ``client_id``: a UUID in lower case; ``account``: its owner's id; ``created`` in UTC."""
+    """A registered camera or microphone. ``client_id``: a UUID in lower case; ``account``: its owner's id; ``created`` in UTC.
+
+    ``off``: the analyses of people that it has switched off.
+    """
 
     client_id: str
     account: str
     name: str
     created: datetime
+    off: tuple[Analysis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

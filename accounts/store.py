@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 
@@ -16,9 +16,12 @@ from accounts.errors import AccountUnknown, EmailInvalid, EmailTaken, StreamLimi
 from accounts.keys import secret_of
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Account, Plan, Stream, StreamSecret, clean_email, clean_name, email_key, is_client_id
 from accounts.passwords import Passwords
-from accounts.tables import AccountRow, LoginRow, StreamRow
+from accounts.plans import Plans, limits_of
+from accounts.tables import SWITCHES, AccountRow, LoginRow, PlanRow, StreamRow, off_of
 from accounts.tokens import TokenVault, new_secret
+from accounts.usage import Ledger
 from database.engine import Database
+from shared.privacy import ANALYSES, Analysis
 from shared.settings import Settings
 
 #: Asked for in place of what cannot be a client_id; never given to anybody.
@@ -29,6 +32,7 @@ class Accounts:
     """Every method may raise `shared.errors.StoreAway`. Accounts are named by e-mail address, in any case.
 
     ``database`` is for what lies beside the accounts. ``demo_allowed``: the published credentials and the account of the demonstration work; see `accounts.demo`.
+    ``plans``: the limits of the plans; ``ledger``: what was used of them.
     """
 
     def __init__(self, database: Database, vault: TokenVault, passwords: Passwords, *, demo_allowed: bool) -> None:
@@ -36,6 +40,7 @@ class Accounts:
         self._vault = vault
         self._passwords = passwords
         self.demo_allowed = demo_allowed
+        self.plans, self.ledger = Plans(database), Ledger(database)
 
     async def ping(self) -> None:
         """Raise `StoreAway` unless the database answers and is set up."""
@@ -103,8 +108,9 @@ class Accounts:
         async with self.database.writing() as session:
             account = await _find(session, email, lock=True)
             count = select(func.count()).select_from(StreamRow).where(StreamRow.account_id == account.id)
-            if account.plan == Plan.DEVELOPER and (await session.scalar(count) or 0) >= 1:
-                raise StreamLimitReached
+            most = limits_of(Plan(account.plan), await session.get(PlanRow, account.plan)).streams
+            if most is not None and (await session.scalar(count) or 0) >= most:
+                raise StreamLimitReached(account.plan, most)
             session.add(self._stream_row(account, name, secret))
         return secret
 
@@ -149,6 +155,12 @@ class Accounts:
             changed = await session.scalar(update(StreamRow).where(*_mine(stream)).values(**new).returning(StreamRow.client_id))
         return None if changed is None else secret
 
+    async def set_off(self, stream: Stream, off: Collection[Analysis]) -> None:
+        """Switch these analyses of people off, and all others on. Nothing happens to a stream that is gone."""
+        switches = {name: name not in off for name in ANALYSES}
+        async with self.database.writing() as session:
+            await session.execute(update(StreamRow).where(*_mine(stream)).values(**switches))
+
     async def reveal(self, stream: Stream) -> StreamSecret | None:
         """The credentials of a stream; None when it is gone. Raises `SecretKeyChanged`."""
         mine = select(StreamRow.token_sealed).where(*_mine(stream))
@@ -160,22 +172,27 @@ class Accounts:
         """See `accounts.credentials.Credentials`. The published credentials are unknown unless the demonstration is allowed."""
         asked = client_id if is_client_id(client_id) else _NOBODY
         async with self.database.reading() as session:
-            found = select(StreamRow.account_id, StreamRow.token_digest).where(StreamRow.client_id == asked)
-            row = (await session.execute(found)).one_or_none()
+            found = select(StreamRow.account_id, StreamRow.token_digest, *SWITCHES, AccountRow.plan, PlanRow)
+            found = found.join(AccountRow, AccountRow.id == StreamRow.account_id).outerjoin(PlanRow, PlanRow.name == AccountRow.plan)
+            row = (await session.execute(found.where(StreamRow.client_id == asked))).one_or_none()
         right = self._vault.matches(asked, access_token, None if row is None else row.token_digest)
         allowed = self.demo_allowed or asked != DEMO_SECRET.client_id
-        return Tenant(asked, row.account_id) if row is not None and right and allowed else None
+        if row is None or not (right and allowed):
+            return None
+        return Tenant(asked, row.account_id, limits_of(Plan(row.plan), row.PlanRow).allowance, off_of(row))
 
     async def proof_of(self, client_id: str) -> Proof | None:
         """What tokens for a stream are bound to; None when there is no such stream, or only for the demonstration that is not allowed."""
-        chosen = select(AccountRow.id, AccountRow.email_key, StreamRow.token_digest).join(StreamRow, StreamRow.account_id == AccountRow.id)
+        chosen = select(AccountRow.id, AccountRow.email_key, StreamRow.token_digest, *SWITCHES)
+        chosen = chosen.join(StreamRow, StreamRow.account_id == AccountRow.id)
         asked = client_id if is_client_id(client_id) else _NOBODY
         async with self.database.reading() as session:
             row = (await session.execute(chosen.where(StreamRow.client_id == asked))).one_or_none()
         if row is None or (asked == DEMO_SECRET.client_id and not self.demo_allowed):
             return None
         # Not the digest itself: tokens are seen by browsers and proxies.
-        return Proof(row.id, row.email_key, blake2b(row.token_digest, digest_size=16, person=b"data-token").hexdigest())
+        fingerprint = blake2b(row.token_digest, digest_size=16, person=b"data-token").hexdigest()
+        return Proof(row.id, row.email_key, fingerprint, off_of(row))
 
     def _stream_row(self, account: AccountRow, name: str, secret: StreamSecret) -> StreamRow:
         digest = self._vault.digest(secret.client_id, secret.access_token)

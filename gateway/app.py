@@ -9,11 +9,12 @@ from types import ModuleType
 
 from aiohttp import web
 
-from accounts.credentials import Credentials
+from accounts.store import Accounts
 from gateway.auth import Authenticator
 from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
 from gateway.limits import RequestLimits, TrustedProxies
+from gateway.metering import Metering
 from gateway.middleware import middleware
 from gateway.routes import blobs, health, jobs, services, streams, tokens
 from gateway.routes import data as data_routes
@@ -71,13 +72,14 @@ async def open_gate(
     catalog: Catalog,
     broker: Broker,
     stores: Stores,
-    credentials: Credentials,
+    accounts: Accounts,
     ids: JobIds,
     known_faults: Mapping[str, PerceptionError] | None = None,
 ) -> AsyncIterator[Gate]:
     """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
     availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
-    submitter = Submitter(settings, broker, stores, availability, ids)
+    metering = Metering(stores.meter, accounts.ledger, settings)
+    submitter = Submitter(settings, broker, stores, availability, ids, metering)
     proxies = _proxies(settings)
     async with AsyncExitStack() as stack:
         letters = DeadLetterKeeper(settings, broker, stores)
@@ -85,7 +87,8 @@ async def open_gate(
         await availability.ask()
         sessions = SessionKeeper(settings, broker, stores, ids)
         # a broker that is away holds `letters.start` up, and must not hold the gateway up
-        for keeper in (letters.start(), availability.keep_asking(), sessions.keep_closing()):
+        stack.push_async_callback(metering.save_last)
+        for keeper in (letters.start(), availability.keep_asking(), sessions.keep_closing(), metering.keep_saving()):
             task = asyncio.create_task(keeper)
             task.add_done_callback(_tell_failure)
             stack.callback(task.cancel)
@@ -94,7 +97,7 @@ async def open_gate(
             catalog=catalog,
             broker=broker,
             stores=stores,
-            authenticate=Authenticator(credentials, proxies=proxies),
+            authenticate=_authenticator(settings, accounts, proxies),
             availability=availability,
             submitter=submitter,
             operations=Operations(settings, broker, stores, catalog, availability.unserved),
@@ -103,6 +106,11 @@ async def open_gate(
             proxies=proxies,
             streams=StreamHub(settings),
         )
+
+
+def _authenticator(settings: Settings, accounts: Accounts, proxies: TrustedProxies) -> Authenticator:
+    fresh, stale = settings.credentials_seconds, settings.credentials_stale_seconds
+    return Authenticator(accounts, cache_seconds=fresh, stale_seconds=stale, proxies=proxies)
 
 
 def _proxies(settings: Settings) -> TrustedProxies:

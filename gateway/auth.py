@@ -9,6 +9,7 @@ import time
 from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 
@@ -16,12 +17,14 @@ from aiohttp import hdrs, web
 
 from accounts.credentials import Credentials, Tenant
 from gateway.limits import TrustedProxies
-from shared.errors import RateLimited, Unauthorized
+from shared.errors import RateLimited, Unauthorized, Unavailable
 from shared.log import get_logger
 
 log = get_logger(__name__)
 
 Clock = Callable[[], float]
+#: While nobody can be asked, this long between questions about the same header, in seconds.
+_ASK_AGAIN = 5.0
 _MOST_HEADER = 1024
 _MOST_CACHED = 10_000
 _MOST_ADDRESSES = 10_000
@@ -61,6 +64,15 @@ class FailureLimit:
         return min(self._capacity, level + (self._clock() - since) * self._rate)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A tenant. It serves until ``fresh``; then it is asked for again, and until ``stale`` it serves while nobody answers."""
+
+    tenant: Tenant
+    fresh: float
+    stale: float
+
+
 class Authenticator:
     """Asks the credentials once, then remembers the tenant for a while under a keyed digest of the header."""
 
@@ -69,19 +81,23 @@ class Authenticator:
         credentials: Credentials,
         *,
         cache_seconds: float = 60.0,
+        stale_seconds: float = 0.0,
         proxies: TrustedProxies | None = None,
         failures: FailureLimit | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """A credential that is revoked works for up to ``cache_seconds`` more in this process."""
+        """A credential that is revoked works for up to ``cache_seconds`` more in this process.
+
+        While nobody can say, one that was right works for ``stale_seconds`` since it was asked for.
+        """
         self._credentials = credentials
-        self._cache_seconds = cache_seconds
+        self._cache_seconds, self._stale_seconds = cache_seconds, stale_seconds
         self._proxies = proxies or TrustedProxies()
         self._failures = failures or FailureLimit(clock=clock)
         self._clock = clock
         self._key = os.urandom(32)
-        self._known: dict[bytes, tuple[Tenant, float]] = {}
-        self._asking: dict[bytes, asyncio.Task[Tenant | None]] = {}
+        self._known: dict[bytes, _Known] = {}
+        self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
 
     async def __call__(self, request: web.Request) -> Tenant:
@@ -91,8 +107,8 @@ class Authenticator:
             raise _refusal()
         digest = blake2b(header.encode("utf-8", "surrogateescape"), key=self._key, digest_size=16).digest()
         known = self._known.get(digest)
-        if known is not None and self._clock() < known[1]:
-            return known[0]
+        if known is not None and self._clock() < known.fresh:
+            return known.tenant
         return await self._verify(request, header, digest)
 
     def forget(self) -> None:
@@ -105,38 +121,46 @@ class Authenticator:
             raise _refusal()
         address = self._proxies.client_of(request)
         self._failures.check(address)
-        tenant = await self._ask(login, address, digest)
-        if tenant is None:
+        known = await self._ask(login, address, digest)
+        if known is None:
             raise _refusal()
-        return tenant
+        return known.tenant
 
-    async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> Tenant | None:
+    async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> _Known | None:
         """One question at a time for the same header, however many requests wait for it and whoever of them leaves."""
         task = self._asking.get(digest)
         if task is None:
-            task = asyncio.create_task(self._question(login, address))
+            task = asyncio.create_task(self._question(login, address, self._known.get(digest)))
             self._asking[digest] = task
             task.add_done_callback(lambda done: self._remember(digest, done))
         return await asyncio.shield(task)
 
-    async def _question(self, login: tuple[str, str], address: str) -> Tenant | None:
+    async def _question(self, login: tuple[str, str], address: str, before: _Known | None) -> _Known | None:
         """Few at a time, each with a look at the limit: a volley of guesses gets no further than one after the other."""
         async with self._questions:
             self._failures.check(address)
-            tenant = await self._credentials.verify(*login)
+            asked = self._clock()
+            try:
+                tenant = await self._credentials.verify(*login)
+            except Unavailable:
+                if before is None or self._clock() >= before.stale:
+                    raise
+                log.warning("auth.stale", stream=before.tenant.id)
+                return replace(before, fresh=min(self._clock() + _ASK_AGAIN, before.stale))
             if tenant is None:
                 self._failures.charge(address)
                 log.info("auth.refused", address=address)
-            return tenant
+                return None
+            return _Known(tenant, asked + self._cache_seconds, asked + max(self._cache_seconds, self._stale_seconds))
 
-    def _remember(self, digest: bytes, done: asyncio.Task[Tenant | None]) -> None:
+    def _remember(self, digest: bytes, done: asyncio.Task[_Known | None]) -> None:
         del self._asking[digest]
         self._known.pop(digest, None)
         if done.cancelled() or done.exception() is not None:
             return
-        tenant = done.result()
-        if tenant is not None:
-            self._known[digest] = (tenant, self._clock() + self._cache_seconds)
+        known = done.result()
+        if known is not None:
+            self._known[digest] = known
             if len(self._known) > _MOST_CACHED:
                 del self._known[next(iter(self._known))]
 

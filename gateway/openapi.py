@@ -148,17 +148,26 @@ def _problem_responses() -> JsonObject:
         codes = ", ".join(code for code, its in STATUS.items() if its == status)
         answer: JsonObject = {"description": f"Problem: {codes}", "content": {CONTENT_TYPE: {"schema": _ref("problem")}}}
         if status in (429, 503):
-            answer["headers"] = {"Retry-After": _ref("Retry-After", "headers")}
+            answer["headers"] = {"Retry-After": _ref("Retry-After", "headers"), **(_use() if status == 429 else {})}
         if status == 401:
             answer["headers"] = {"WWW-Authenticate": _ref("WWW-Authenticate", "headers")}
         responses[f"problem_{status}"] = answer
     return responses
 
 
+_USE = ("RateLimit", "RateLimit-Policy")
+
+
+def _use() -> JsonObject:
+    return {name: _ref(name, "headers") for name in _USE}
+
+
 def _headers() -> JsonObject:
     return {
         "Location": {"description": "Where the job is", "schema": _URL},
         "Retry-After": {"description": "Seconds after which to ask again", "schema": {"type": "integer", "minimum": 1}},
+        "RateLimit": {"description": "The plan's seconds of stream that are left (r), until its renewal in t seconds", "schema": _TEXT},
+        "RateLimit-Policy": {"description": "The plan's seconds of stream (q) in a window of w seconds", "schema": _TEXT},
         "WWW-Authenticate": {"description": "Basic, or Bearer for the data API", "schema": _TEXT},
         "Preference-Applied": {"description": "The preference that decided (RFC 7240)", "schema": _TEXT},
     }
@@ -282,8 +291,8 @@ def _submission(service: ServiceType, prefix: str, name: str) -> JsonObject:
     content: JsonObject = {"application/json": {"schema": request}}
     if any(_takes_files(field.annotation) for field in service.input_type.model_fields.values()):
         content["multipart/form-data"] = _multipart(request)
-    done = _json("The result", {"allOf": [_ref("job"), _ref(f"{prefix}.output")]}, ["Preference-Applied"])
-    accepted = _json("Accepted, and safe", _ref("job"), ["Location", "Retry-After", "Preference-Applied"])
+    done = _json("The result", {"allOf": [_ref("job"), _ref(f"{prefix}.output")]}, ["Preference-Applied", *_USE])
+    accepted = _json("Accepted, and safe", _ref("job"), ["Location", "Retry-After", "Preference-Applied", *_USE])
     return _operation(
         f"create_{name}",
         _first_line(service),

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from shared.errors import PerceptionError, ServiceFailed, error_types
+from shared.errors import PerceptionError, QuotaExceeded, ServiceFailed, error_types
 
 CONTENT_TYPE = "application/problem+json"
 #: Retry-After, in seconds, of answers that cannot estimate it, unless the settings say otherwise.
@@ -91,6 +91,8 @@ def problem_response(error: PerceptionError, *, url: str | None = None, retry_af
     if error.retry_after is not None or status in (429, 503):
         seconds = retry_after if error.retry_after is None else error.retry_after
         response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(seconds)))
+    if isinstance(error, QuotaExceeded):
+        response.headers.update(error.fields)
     return response
 
 

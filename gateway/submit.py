@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from accounts.credentials import Tenant
 from gateway.availability import Availability
 from gateway.files import RequestFiles
+from gateway.metering import Metering
 from gateway.parsing import Document
 from shared import metrics
 from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, StoreAway
@@ -74,12 +75,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job that is safe. ``events`` are its events with their indexes, ``ignored`` the keys that nobody reads."""
+    """A job that is safe. ``events`` are its events with their indexes, ``ignored`` the keys that nobody reads.
+
+    ``fields``: header fields for the answer, about the use of the plan.
+    """
 
     job_id: str
     events: AsyncIterator[tuple[int, Event]]
     ignored: tuple[str, ...] = ()
     repeated: bool = False
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,11 @@ def read_envelope(parameters: Mapping[str, Any]) -> Envelope:
 class Submitter:
     """Accepts jobs: validates, numbers the frames of sessions, publishes, and follows."""
 
-    def __init__(self, settings: Settings, broker: Broker, stores: Stores, availability: Availability, ids: JobIds) -> None:
+    def __init__(
+        self, settings: Settings, broker: Broker, stores: Stores, availability: Availability, ids: JobIds, metering: Metering
+    ) -> None:
         self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
+        self._metering = metering
         self._limits = MediaLimits.of(settings)
         self._accepted: dict[str, Any] = {}
 
@@ -127,12 +135,14 @@ class Submitter:
         async with self._stores.results.follow(job_id) as events:
             try:
                 draft = self._validate(request, envelope)
+                await self._require_blobs(draft)
+                grant = await self._metering.admit(request.tenant)
                 await self._publish(draft, job_id)
             except PerceptionError as error:
                 await self._release(request)
                 raise _refused(service, error) from None
             self._count(service.name)
-            yield Submitted(job_id, events, draft.ignored)
+            yield Submitted(job_id, events, draft.ignored, fields=grant.fields)
 
     def _validate(self, request: Request, envelope: Envelope) -> _Draft:
         files = RequestFiles(request.document.attachments, request.base_url, self._limits)
@@ -149,7 +159,6 @@ class Submitter:
         return _Draft(request, parameters, envelope, files, ignored)
 
     async def _publish(self, draft: _Draft, job_id: str) -> None:
-        await self._require_blobs(draft)
         inline, stored = await self._place_files(draft)
         turn: Turn | None = None
         try:

@@ -6,6 +6,8 @@ docstring that is its explanation. The table from code to HTTP status lives in `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -136,6 +138,8 @@ class QuotaExceeded(PerceptionError):
 
     code = "quota_exceeded"
     retryable = True
+    #: Header fields that tell the same to programs.
+    fields: Mapping[str, str] = MappingProxyType({})
 
 
 class RateLimited(PerceptionError):

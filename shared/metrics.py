@@ -13,6 +13,8 @@ REQUESTS = Counter("sensorium_requests_total", "HTTP requests answered", ("route
 REQUEST_SECONDS = Histogram("sensorium_request_seconds", "From a request's header to its answer", ("route",), buckets=_SECONDS)
 ACCEPTED = Counter("sensorium_jobs_accepted_total", "Jobs that are safe in the broker", ("service",))
 REFUSED = Counter("sensorium_jobs_refused_total", "Jobs that were not accepted", ("service", "code"))
+STREAM_SECONDS = Counter("sensorium_stream_seconds_total", "Seconds of stream that this process counted", ("plan",))
+UNCOUNTED = Counter("sensorium_stream_seconds_uncounted_total", "Seconds of stream of paid plans that nobody could count", ("plan",))
 PUBLISH_SECONDS = Histogram("sensorium_publish_seconds", "Until the broker confirmed a message", buckets=_SECONDS)
 WAITERS = Gauge("sensorium_waiters", "Requests that wait for a result")
 CONNECTIONS = Gauge("sensorium_connections", "Open HTTP connections")

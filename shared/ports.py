@@ -15,6 +15,7 @@ from shared.errors import InputTooLarge
 from shared.events import Event, Requeued
 from shared.facts import DeadLetter, Observation, WorkerFacts
 from shared.jobs import Turn
+from shared.usage import Allowance, Count, DayOfUse, Known, Metered
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +282,25 @@ class LetterArchive(Protocol):
         """Forget a letter and its message; whether there was one. Its job's failure stays."""
 
 
+class Meter(Protocol):
+    """Seconds of stream by the store's clock, each counted once, however many processes count."""
+
+    async def count(self, who: Metered, allowance: Allowance) -> Count:
+        """Count the present second, unless it is counted already, or not ``granted`` because the allowance is used up.
+
+        Whoever is granted may let jobs of the stream in until the second ends, without asking again.
+        """
+
+    async def begin(self, who: Metered, known: Known) -> None:
+        """Go on from what the database knows; where the meter knows something itself, that stands."""
+
+    async def unsaved(self, lease: float) -> list[DayOfUse]:
+        """Some of the days that are to be saved in the database; to one caller in ``lease`` seconds (0: at once), empty for the others."""
+
+    async def saved(self, days: Sequence[DayOfUse]) -> None:
+        """Those are safe; one of which more was counted meanwhile stays unsaved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """What one store server (or this process's memory) keeps. ``ping`` raises `StoreAway` unless it answers."""
@@ -293,4 +313,5 @@ class Stores:
     workers: WorkerRegistry
     census: SessionCensus
     letters: LetterArchive
+    meter: Meter
     ping: Callable[[], Awaitable[None]]

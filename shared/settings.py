@@ -68,6 +68,16 @@ class Settings(BaseSettings):
     registrations_per_address: int = Field(10, gt=0, description="Most accounts registered from one address in that time")
     form_bytes: int = Field(65_536, gt=0, description="Largest form of the console")
 
+    # Credentials and plans
+    credentials_seconds: float = Field(
+        60, ge=0, description="What is known of a stream is asked anew after this time: its token, plan and privacy"
+    )
+    credentials_stale_seconds: float = Field(
+        3600, ge=0, description="While the database is away, what was known of a stream serves for this time since it was asked"
+    )
+    usage_save_seconds: float = Field(10, gt=0, description="Counted seconds of stream are saved in the database this often")
+    usage_days: int = Field(400, ge=62, description="Counted seconds of stream are kept for so many days")
+
     # Limits of a request
     body_bytes: int = Field(20_000_000, gt=0, description="Largest request body")
     json_bytes: int = Field(2_000_000, gt=0, description="Largest JSON document, alone or as the part meta")

@@ -44,7 +44,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     async with gate.submitter.submit(wanted, envelope, synchronous=hold is not None) as submitted:
         url = f"{base}/services/{service.name}/{service.version}/jobs/{submitted.job_id}"
         final = None if hold is None else await _final(submitted.events, hold)
-    headers = {"Preference-Applied": preference} if preference else {}
+    headers = {**submitted.fields, "Preference-Applied": preference} if preference else dict(submitted.fields)
     if isinstance(final, Failed):
         response = problem_response(final.error(), url=url)
         response.headers.update(headers)

@@ -1,4 +1,4 @@
-"""Results, sessions, streams, blobs and idempotency keys in this process's memory.
+"""Results, sessions, streams, blobs, idempotency keys and counted seconds in this process's memory.
 
 The same encoded bytes as behind a server are kept, so that nothing is shared by reference. What expires is dropped
 when its neighbours are touched.
@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from shared.adapters.expiring import Expiring
+from shared.adapters.memory_meter import MemoryMeter
 from shared.adapters.memory_operations import MemoryCensus, MemoryLetters, MemoryWorkers
 from shared.adapters.memory_streams import MemoryStreams
 from shared.errors import InputTooLarge
@@ -43,6 +44,7 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
             streams=streams,
             blobs=MemoryBlobs(settings),
             idempotency=MemoryIdempotency(settings),
+            meter=MemoryMeter(),
             workers=MemoryWorkers(settings.announced_seconds),
             census=MemoryCensus(sessions.alive),
             letters=MemoryLetters(settings, results),

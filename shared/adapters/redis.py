@@ -1,4 +1,4 @@
-"""Results, sessions, streams, blobs, idempotency keys and what operators see in one Redis server (7.0 or newer).
+"""Results, sessions, streams, blobs, idempotency keys, counted seconds and what operators see in one Redis server (7.0 or newer).
 
 A process holds one connection for commands, one for what Redis pushes (once it follows something) and a few for blobs.
 """
@@ -12,6 +12,7 @@ from shared.adapters.redis_blobs import RedisBlobs, RedisIdempotency
 from shared.adapters.redis_connection import Commands, Lanes, make_pool
 from shared.adapters.redis_feed import Feed
 from shared.adapters.redis_letters import RedisLetters
+from shared.adapters.redis_meter import RedisMeter
 from shared.adapters.redis_operations import RedisCensus, RedisWorkers
 from shared.adapters.redis_results import RedisResults, ResultKeys
 from shared.adapters.redis_sessions import RedisSessions
@@ -52,6 +53,7 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
             streams=streams,
             blobs=RedisBlobs(commands, lanes, settings),
             idempotency=RedisIdempotency(commands, settings),
+            meter=RedisMeter(commands, settings),
             workers=RedisWorkers(commands, settings),
             census=RedisCensus(commands, settings),
             letters=RedisLetters(commands, lanes, keys, settings),

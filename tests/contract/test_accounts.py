@@ -24,6 +24,7 @@ from accounts.credentials import Credentials, Tenant
 from accounts.demo import ensure_demo
 from accounts.errors import AccountUnknown, EmailTaken, SecretKeyChanged, StreamLimitReached
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Plan
+from accounts.plans import DEFAULTS
 from accounts.store import Accounts, open_accounts
 from database.migrate import LOCK, MigrationFailed, migrate
 from database.tables import Base
@@ -61,7 +62,9 @@ async def test_a_stream_proves_itself(accounts: Accounts) -> None:
     account = await accounts.create_account(ANN, PASSWORD)
     secret = await accounts.add_stream(ANN, "Door")
     credentials: Credentials = accounts
-    assert await credentials.verify(secret.client_id, secret.access_token) == Tenant(secret.client_id, account.id)
+    assert await credentials.verify(secret.client_id, secret.access_token) == Tenant(
+        secret.client_id, account.id, DEFAULTS[Plan.DEVELOPER].allowance
+    )
 
 
 async def test_refusal_is_the_same_for_every_reason(accounts: Accounts) -> None:
