@@ -48,6 +48,12 @@ class StreamOptions(BaseModel):
     )
 
 
+class _Given(BaseModel):
+    """The key as it stands in a request, so that what is wrong in it is named from there."""
+
+    stream: StreamOptions
+
+
 class About(BaseModel):
     """What a stream was begun with."""
 
@@ -87,10 +93,9 @@ def stream_owner(tenant: str, service: ServiceType) -> str:
 def options_of(given: object) -> StreamOptions:
     """The options in the key ``stream`` of what makes a stream. Raises `InvalidParameter`."""
     try:
-        return StreamOptions.model_validate(given)
+        return _Given.model_validate({"stream": given}).stream
     except ValidationError as error:
-        fault = invalid_parameter(error)
-        raise InvalidParameter(f"stream.{fault.message}", parameter=f"stream.{fault.parameter}") from None
+        raise invalid_parameter(error) from None
 
 
 def default_data_field(service: ServiceType) -> str | None:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
+from aiohttp import web
+
 from gateway.routes.jobs import job_document
-from gateway.state import Gate
+from gateway.state import GATE, Gate
 from gateway.stream_access import FINISHED, FrameStream, end_of
 from gateway.stream_hub import first_of, give_up
 from gateway.stream_intake import TOLD_SECONDS
+from shared import metrics
 from shared.errors import PerceptionError, ResultLost, SlowReader
 from shared.events import Event, Failed
 from shared.job_ids import JobRef
@@ -23,6 +27,8 @@ from shared.log import get_logger
 
 log = get_logger(__name__)
 
+#: A reader that is told why its connection ends has this long to take it, and what was written before.
+LAST_WORD_SECONDS = 5.0
 #: Asks a store how a stream is, and for none of its frames.
 _NOTHING_AFTER = 2**53
 Events = AsyncIterator[tuple[int, Event]]
@@ -54,8 +60,9 @@ class Answers:
         self._heard = self._told = after
         self._last: int | None = None
         self._expected: deque[_Expected] = deque()
-        self._ready: deque[dict[str, Any]] = deque()
-        self._over = False
+        self._ready: list[bytes] = []
+        self._ready_bytes = 0
+        self._over = self._stopped = False
         self._tasks: list[asyncio.Task[None]] = []
         self._more, self._readable = asyncio.Event(), asyncio.Event()
         #: Done when no answer comes any more, for another reason than that the stream is over; its result says why.
@@ -71,14 +78,20 @@ class Answers:
         for expected in self._expected:
             await expected.following.__aexit__(None, None, None)
 
-    async def take(self) -> list[dict[str, Any]]:
-        """The answers that have come, waited for if there are none; empty once the stream is over and all are told."""
+    async def take(self) -> list[bytes]:
+        """The answers that have come, as JSON, waited for if there are none; empty once the stream is over and all are told."""
         while not self._ready and not self._is_done():
             self._readable.clear()
             await self._readable.wait()
-        taken = list(self._ready)
-        self._ready.clear()
+        if self._stopped:
+            return []
+        taken, self._ready, self._ready_bytes = self._ready, [], 0
         return taken
+
+    def stop(self) -> None:
+        """Tell no more, whatever has come."""
+        self._stopped = True
+        self._readable.set()
 
     def end_after(self, number: int) -> None:
         """Tell the answers up to this frame, and no more."""
@@ -86,7 +99,7 @@ class Answers:
         self._readable.set()
 
     def _is_done(self) -> bool:
-        if self._last is not None and self._told >= self._last:
+        if self._stopped or (self._last is not None and self._told >= self._last):
             return True
         return self._over and not self._expected
 
@@ -145,25 +158,28 @@ class Answers:
         return Failed.of(ResultLost("the frame's time passed and no result of it is stored"), time.time())
 
     def _put(self, expected: _Expected, final: Event) -> None:
-        if len(self._ready) >= self._most:
-            self._fail(SlowReader(f"more than {self._most} answers waited to be read"))
+        if len(self._ready) >= self._most or self._ready_bytes > self._most_bytes:
+            self._fail(SlowReader(f"{len(self._ready)} answers ({self._ready_bytes} bytes) waited to be read, which is the most"))
             return
         document = job_document(f"{self._stream.service_url}/jobs/{expected.ref.id}", expected.ref, final)
         place = {"frame": expected.number, "dropped": expected.dropped}
         document["stream"] = {**place, "missed": expected.missed} if expected.missed else place
-        self._ready.append(document)
+        answer = orjson.dumps(document)
+        self._ready.append(answer)
+        self._ready_bytes += len(answer)
         self._told = expected.number
         self._readable.set()
 
 
 async def told(
-    gate: Gate, stream: FrameStream, answers: Answers, writer: asyncio.Task[None], *others: asyncio.Future[Any]
+    request: web.Request, stream: FrameStream, answers: Answers, writer: asyncio.Task[None], *others: asyncio.Future[Any]
 ) -> PerceptionError | None:
     """Wait until a connection is over, because all was told or for another reason; why, or None when nothing is wrong.
 
     ``others`` end it too. A process that goes down tells first what was under way then. Raises `ConnectionError` once the
-    reader is gone.
+    reader is gone, or does not take what was written.
     """
+    gate = request.app[GATE]
     stopping = gate.streams.stopping
     error = await first_of(writer, *others, answers.failed, stopping)
     if error is not None and stopping.done() and error is stopping.result():
@@ -175,5 +191,16 @@ async def told(
     elif error is None and writer.done():
         view = await gate.stores.streams.read(stream.id, _NOTHING_AFTER)
         error = None if view is not None and view.ended == FINISHED else end_of(view, gate)
-    await give_up(writer)
+    if error is not None:
+        metrics.STREAM_CLOSED.labels(error.code).inc()
+    await _end_writing(request, answers, writer)
     return error
+
+
+async def _end_writing(request: web.Request, answers: Answers, writer: asyncio.Task[None]) -> None:
+    """Let the writer finish what it writes. It is not cancelled: what waits for a connection to take more must not be, in aiohttp."""
+    answers.stop()
+    await asyncio.wait([writer], timeout=LAST_WORD_SECONDS)
+    if not writer.done() and request.transport is not None:
+        request.transport.abort()
+    await writer

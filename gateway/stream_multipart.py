@@ -15,10 +15,9 @@ from gateway.multipart import boundary_of
 from gateway.parsing import parse_object
 from gateway.problem import problem_body
 from gateway.state import GATE
-from gateway.stream_answers import Answers
+from gateway.stream_answers import LAST_WORD_SECONDS, Answers
 from gateway.stream_intake import Frame, Intake
 from gateway.stream_parts import PartReader, StreamPart
-from shared import metrics
 from shared.errors import InvalidParameter, PerceptionError, UnsupportedEncoding
 
 #: The boundary of answers; clients of the original API look for it.
@@ -26,8 +25,6 @@ CONTENT_TYPE = "multipart/x-mixed-replace; boundary=myboundary; charset=utf-8"
 _PART = b"--myboundary\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s\r\n"
 _END = b"--myboundary--\r\n"
 _ACCEPTED = ("multipart/x-mixed-replace", "multipart/mixed")
-#: A reader that is told why its connection ends has this long to take it.
-LAST_WORD_SECONDS = 5.0
 
 
 def parts_of(request: web.Request) -> PartReader:
@@ -69,15 +66,14 @@ def _frame_of(part: StreamPart, most: int) -> Frame:
 
 async def write_parts(answers: Answers, response: web.StreamResponse) -> None:
     """Write answers as they come, to the end of the stream. Raises `ConnectionError` once the reader is gone."""
-    while documents := await answers.take():
-        await response.write(b"".join(map(as_part, documents)))
+    while texts := await answers.take():
+        await response.write(b"".join(map(as_part, texts)))
 
 
 async def write_last_part(request: web.Request, response: web.StreamResponse, error: PerceptionError | None) -> None:
     """End the body; what ended it before its time is said in a last part."""
-    last = b"" if error is None else as_part({**problem_body(error), "stream": {"closed": True}})
+    last = b"" if error is None else as_part(orjson.dumps({**problem_body(error), "stream": {"closed": True}}))
     if error is not None:
-        metrics.STREAM_CLOSED.labels(error.code).inc()
         response.force_close()
     try:
         async with asyncio.timeout(LAST_WORD_SECONDS):
@@ -88,9 +84,8 @@ async def write_last_part(request: web.Request, response: web.StreamResponse, er
             request.transport.abort()
 
 
-def as_part(document: Mapping[str, Any]) -> bytes:
-    """An answer as a part. In ASCII, so that clients may count its characters where its bytes are meant."""
-    text = orjson.dumps(document)
+def as_part(text: bytes) -> bytes:
+    """A JSON answer as a part. In ASCII, so that clients may count its characters where its bytes are meant."""
     if not text.isascii():
-        text = json.dumps(document, separators=(",", ":")).encode()
+        text = json.dumps(orjson.loads(text), separators=(",", ":")).encode()
     return _PART % (len(text), text)

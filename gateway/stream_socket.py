@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gateway.parsing import parse_object
 from gateway.problem import status_of
 from gateway.state import GATE
-from gateway.stream_answers import Answers
+from gateway.stream_answers import LAST_WORD_SECONDS, Answers
 from gateway.stream_intake import Frame, Intake
-from gateway.stream_multipart import LAST_WORD_SECONDS
-from shared import metrics
-from shared.errors import InputTooLarge, InvalidParameter, MalformedRequest, PerceptionError, RequestTimeout, Stopping
+from shared.errors import InputTooLarge, InvalidParameter, MalformedRequest, PerceptionError, Stopping
 from shared.settings import Settings
 
 #: A close code is this and the status of the problem (4408 for a slow reader); a gateway that goes down has a code of its own.
@@ -26,35 +23,38 @@ _REASON_BYTES = 123
 
 
 def new_socket(settings: Settings) -> web.WebSocketResponse:
-    """A socket that is not compressed, since pictures are already, and that takes frames as large as a body may be."""
-    return web.WebSocketResponse(compress=False, max_msg_size=settings.body_bytes, timeout=LAST_WORD_SECONDS)
+    """A socket that is not compressed, since pictures are already. A frame that is too large is answered, one far too large is not read."""
+    return web.WebSocketResponse(compress=False, max_msg_size=2 * settings.body_bytes, timeout=LAST_WORD_SECONDS)
 
 
 async def read_messages(request: web.Request, socket: web.WebSocketResponse, intake: Intake, *, checked: bool) -> None:
     """Take every frame until the client closes. ``checked``: its credentials are looked at again with each frame.
 
-    Raises `RequestTimeout` when none comes, `InputTooLarge` or `MalformedRequest` for a message that is none, and
-    `Unauthorized` once the credentials are void.
+    Raises `InputTooLarge` or `MalformedRequest` for a message that is none, and `Unauthorized` once the credentials are void. It
+    waits for as long as the stream lasts: one without frames is not long.
     """
     gate = request.app[GATE]
-    idle, most = gate.settings.session_seconds, gate.settings.stream_parameters_bytes
+    settings = gate.settings
     parameters: Mapping[str, Any] = {}
     fault: PerceptionError | None = None
     while True:
-        try:
-            message = await socket.receive(timeout=idle)
-        except TimeoutError:
-            raise RequestTimeout(f"No frame came within {idle:g} seconds") from None
+        message = await socket.receive()
         if message.type is WSMsgType.BINARY:
             if checked:
                 await gate.authenticate(request)
-            await intake.take(Frame(message.data, parameters, fault=fault))
+            await intake.take(Frame(message.data, parameters, fault=fault or _too_large(message.data, settings)))
         elif message.type is WSMsgType.TEXT:
-            parameters, fault = _parameters(message.data, most)
+            parameters, fault = _parameters(message.data, settings.stream_parameters_bytes)
         elif message.type is WSMsgType.ERROR:
-            raise _fault_of(socket, gate.settings)
+            raise _fault_of(socket, settings)
         else:
             return
+
+
+def _too_large(data: bytes, settings: Settings) -> PerceptionError | None:
+    if len(data) <= settings.body_bytes:
+        return None
+    return InputTooLarge(f"A frame of {len(data)} bytes is beyond the limit of {settings.body_bytes}")
 
 
 def _parameters(text: str, most: int) -> tuple[Mapping[str, Any], PerceptionError | None]:
@@ -74,15 +74,13 @@ def _fault_of(socket: web.WebSocketResponse, settings: Settings) -> PerceptionEr
 
 async def write_messages(answers: Answers, socket: web.WebSocketResponse) -> None:
     """Send answers as they come, to the end of the stream. Raises `ConnectionError` once the reader is gone."""
-    while documents := await answers.take():
-        for document in documents:
-            await socket.send_frame(orjson.dumps(document), WSMsgType.TEXT)
+    while texts := await answers.take():
+        for text in texts:
+            await socket.send_frame(text, WSMsgType.TEXT)
 
 
 async def close_socket(request: web.Request, socket: web.WebSocketResponse, error: PerceptionError | None) -> None:
     """Close with a reason, unless the client has closed; one that does not listen is cut off."""
-    if error is not None:
-        metrics.STREAM_CLOSED.labels(error.code).inc()
     code, reason = close_code(error), "" if error is None else error.message
     try:
         async with asyncio.timeout(2 * LAST_WORD_SECONDS):

@@ -205,8 +205,7 @@ class Runner:
 
     async def _is_admissible(self, work: Work) -> bool:
         job = work.job
-        if time.time() > job.deadline:
-            await self._settler.fail(work, DeadlineExceeded())
+        if not await self._is_in_time(work):
             return False
         if work.delivery.redelivered:
             self._meters.redelivered.inc()
@@ -219,6 +218,12 @@ class Runner:
             work.samples = await self._samples.of(work.job)
         work.alone = work.delivery.redelivered
         return True
+
+    async def _is_in_time(self, work: Work) -> bool:
+        if time.time() <= work.job.deadline:
+            return True
+        await self._settler.fail(work, DeadlineExceeded())
+        return False
 
     async def _fetch_blobs(self, work: Work) -> bool:
         for reference, blob_id in work.job.blobs.items():
@@ -235,7 +240,7 @@ class Runner:
             return True
         work.seen = await self._turns.wait(turn)
         if work.seen is not None:
-            return True
+            return await self._is_in_time(work)
         if (await self._stores.results.finished([work.job.id]))[0]:
             self._settler.acknowledge_duplicate(work)
         else:

@@ -117,7 +117,7 @@ async def receive(request: web.Request) -> web.StreamResponse:
         try:
             async with Answers(gate, stream, after) as answers:
                 writer = asyncio.create_task(write_parts(answers, response))
-                error = await told(gate, stream, answers, writer)
+                error = await told(request, stream, answers, writer)
             await write_last_part(request, response, error)
         except ConnectionError:
             log.debug("stream.reader_gone", service=stream.service.name)
@@ -141,9 +141,9 @@ async def _converse(request: web.Request) -> web.StreamResponse:
                 reader = asyncio.create_task(read_messages(request, socket, intake, checked=ticket is None))
                 writer = asyncio.create_task(write_messages(answers, socket))
                 try:
-                    error = await told(gate, stream, answers, writer, reader, intake.broken)
+                    error = await told(request, stream, answers, writer, reader, intake.broken)
                 finally:
-                    await give_up(reader, writer)
+                    await give_up(reader)
             await close_socket(request, socket, error)
         except ConnectionError:
             log.debug("stream.reader_gone", service=stream.service.name)

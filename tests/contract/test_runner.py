@@ -217,6 +217,20 @@ async def test_more_waiting_frames_than_a_worker_may_hold_go_round(bench: Bench)
     assert last.result["count"] == 10
 
 
+async def test_a_frame_whose_turn_comes_after_its_deadline(bench: Bench) -> None:
+    await bench.start_runner()
+    first, second, third = await numbered(bench, 3)
+    late = make_job(turn=second, lasts=0.3, mark="late")
+    await bench.publish(late)
+    await bench.publish(make_job(turn=third, mark="third"))
+    await asyncio.sleep(0.4)  # time itself is what is tested
+    await bench.do(make_job(turn=first, mark="first"))
+    event = await bench.final(late.id)
+    assert isinstance(event, Failed)
+    assert event.code == "deadline_exceeded"
+    assert (await bench.stores.sessions.load(SESSION)).finished >= 2
+
+
 async def test_the_closing_turn_tells_the_service(bench: Bench, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = f"{tmp_path}/closed"
     monkeypatch.setenv("MISBEHAVER_CLOSED", closed)

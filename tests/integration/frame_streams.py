@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,3 +133,13 @@ async def next_answer(opened: aiohttp.ClientWebSocketResponse) -> dict[str, Any]
     assert message.type is aiohttp.WSMsgType.TEXT, (message, opened.close_code)
     answer: dict[str, Any] = json.loads(message.data)
     return answer
+
+
+async def until(check: Callable[[], bool] | Callable[[], Awaitable[bool]], limit: float = PATIENCE) -> None:
+    """Ask until it says yes: what another process does has no event here."""
+    async with asyncio.timeout(limit):
+        while True:
+            answer = check()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.01)
