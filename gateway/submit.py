@@ -19,7 +19,7 @@ from gateway.availability import Availability
 from gateway.files import RequestFiles
 from gateway.metering import Metering
 from gateway.parsing import Document
-from shared import metrics
+from shared import metrics, trace
 from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, StoreAway
 from shared.events import Event
 from shared.job_ids import JobIds
@@ -165,8 +165,10 @@ class Submitter:
             async with nullcontext() if draft.request.place is None else draft.request.place(job_id):
                 turn = await self._number(draft)
             job = self._job(draft, job_id, turn, inline, stored)
+            message = Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK)
             begin = time.perf_counter()
-            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK))
+            with trace.span("publish", queue=message.queue, job=job_id, bytes=len(message.body)):
+                await self._broker.publish(message)
             metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
         except BaseException:
             await asyncio.shield(self._undo(draft, turn, stored))
@@ -187,6 +189,7 @@ class Submitter:
             samples=draft.files.samples,
             turn=turn,
             explain=draft.envelope.explain,
+            trace=trace.current(),
         )
 
     async def _require_blobs(self, draft: _Draft) -> None:

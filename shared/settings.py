@@ -179,6 +179,12 @@ class Settings(BaseSettings):
     data_token_seconds: float = Field(3600, gt=0, description="A token for the data API is valid for this time")
 
     # Telling
+    traces: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector that spans are sent to (OTLP over HTTP), http://host:4318; needs the extra tracing",
+    )
+    trace_share: float = Field(1, ge=0, le=1, description="Share of the requests that are traced; those whose caller decided follow it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe events that are logged")
     log_format: Literal["console", "json"] = Field("console", description="json for machines")
 
