@@ -15,6 +15,7 @@ from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
+from gateway.webhook_keeper import Webhooks
 from shared.errors import NotFound
 from shared.job_ids import JobIds
 from shared.operations import Operations
@@ -39,6 +40,7 @@ class Gate:
     limits: RequestLimits
     proxies: TrustedProxies
     streams: StreamHub
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)
