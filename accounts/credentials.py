@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.privacy import Analysis
-from shared.usage import UNLIMITED, Allowance
+from shared.usage import Allowance
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """A stream that proved itself. ``id`` is its client_id; ``account`` the identifier of the account that owns it.
 
-    ``allowance``: what its plan allows; ``off``: the analyses that it has switched off.
+    ``allowance``: what its plan allows; ``off``: the analyses of people that it has switched off; ``fingerprint`` changes with its access
+    token.
     """
 
     id: str
     account: str
-    allowance: Allowance = UNLIMITED
-    off: tuple[Analysis, ...] = ()
+    allowance: Allowance
+    off: tuple[Analysis, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,6 @@ class Credentials(Protocol):
 
         Raises `shared.errors.Unavailable` when nobody can say at the moment.
         """
+
+    async def tenant(self, client_id: str) -> Tenant | None:
+        """The stream as it is now, for those who knew it before; None when it is gone. Raises like `verify`."""

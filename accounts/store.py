@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -171,15 +172,26 @@ class Accounts:
     async def verify(self, client_id: str, access_token: str) -> Tenant | None:
         """See `accounts.credentials.Credentials`. The published credentials are unknown unless the demonstration is allowed."""
         asked = client_id if is_client_id(client_id) else _NOBODY
-        async with self.database.reading() as session:
-            found = select(StreamRow.account_id, StreamRow.token_digest, *SWITCHES, AccountRow.plan, PlanRow)
-            found = found.join(AccountRow, AccountRow.id == StreamRow.account_id).outerjoin(PlanRow, PlanRow.name == AccountRow.plan)
-            row = (await session.execute(found.where(StreamRow.client_id == asked))).one_or_none()
+        row = await self._row(asked)
         right = self._vault.matches(asked, access_token, None if row is None else row.token_digest)
-        allowed = self.demo_allowed or asked != DEMO_SECRET.client_id
-        if row is None or not (right and allowed):
+        return self._tenant(asked, row) if right else None
+
+    async def tenant(self, client_id: str) -> Tenant | None:
+        """See `accounts.credentials.Credentials`."""
+        asked = client_id if is_client_id(client_id) else _NOBODY
+        return self._tenant(asked, await self._row(asked))
+
+    async def _row(self, client_id: str) -> Any:
+        found = select(StreamRow.account_id, StreamRow.token_digest, *SWITCHES, AccountRow.plan, PlanRow)
+        found = found.join(AccountRow, AccountRow.id == StreamRow.account_id).outerjoin(PlanRow, PlanRow.name == AccountRow.plan)
+        async with self.database.reading() as session:
+            return (await session.execute(found.where(StreamRow.client_id == client_id))).one_or_none()
+
+    def _tenant(self, client_id: str, row: Any) -> Tenant | None:
+        if row is None or (client_id == DEMO_SECRET.client_id and not self.demo_allowed):
             return None
-        return Tenant(asked, row.account_id, limits_of(Plan(row.plan), row.PlanRow).allowance, off_of(row))
+        allowance = limits_of(Plan(row.plan), row.PlanRow).allowance
+        return Tenant(client_id, row.account_id, allowance, off_of(row), _fingerprint(row.token_digest))
 
     async def proof_of(self, client_id: str) -> Proof | None:
         """What tokens for a stream are bound to; None when there is no such stream, or only for the demonstration that is not allowed."""
@@ -190,14 +202,17 @@ class Accounts:
             row = (await session.execute(chosen.where(StreamRow.client_id == asked))).one_or_none()
         if row is None or (asked == DEMO_SECRET.client_id and not self.demo_allowed):
             return None
-        # Not the digest itself: tokens are seen by browsers and proxies.
-        fingerprint = blake2b(row.token_digest, digest_size=16, person=b"data-token").hexdigest()
-        return Proof(row.id, row.email_key, fingerprint, off_of(row))
+        return Proof(row.id, row.email_key, _fingerprint(row.token_digest), off_of(row))
 
     def _stream_row(self, account: AccountRow, name: str, secret: StreamSecret) -> StreamRow:
         digest = self._vault.digest(secret.client_id, secret.access_token)
         sealed = self._vault.seal(secret)
         return StreamRow(client_id=secret.client_id, account_id=account.id, name=name, token_digest=digest, token_sealed=sealed)
+
+
+def _fingerprint(token_digest: bytes) -> str:
+    # Not the digest itself: tokens for the data API are seen by browsers and proxies.
+    return blake2b(token_digest, digest_size=16, person=b"data-token").hexdigest()
 
 
 async def _find(session: AsyncSession, email: str, *, lock: bool = False) -> AccountRow:

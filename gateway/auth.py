@@ -8,10 +8,11 @@ import os
 import time
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -111,6 +112,23 @@ class Authenticator:
             return known.tenant
         return await self._verify(request, header, digest)
 
+    async def current(self, client_id: str, fingerprint: str, proved: Tenant | None = None) -> Tenant:
+        """The stream as it is now, for a connection that lasts and for what was made for it before.
+
+        ``proved``: the stream as this connection knows it, to go on with while nobody can say. Raises `Unauthorized` when it is gone or its
+        access token was changed, else as `__call__`.
+        """
+        digest = blake2b(client_id.encode(), key=self._key, digest_size=16, person=b"current").digest()
+        known = self._known.get(digest)
+        if known is None or self._clock() >= known.fresh:
+            before = known
+            if before is None and proved is not None:
+                before = _Known(proved, 0.0, self._clock() + self._stale_seconds)
+            known = await self._share(digest, lambda: self._look(client_id, before))
+        if known is None or known.tenant.fingerprint != fingerprint:
+            raise _refusal()
+        return known.tenant
+
     def forget(self) -> None:
         """Ask anew for everybody, after credentials were changed."""
         self._known.clear()
@@ -127,10 +145,13 @@ class Authenticator:
         return known.tenant
 
     async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> _Known | None:
+        return await self._share(digest, lambda: self._question(login, address, self._known.get(digest)))
+
+    async def _share(self, digest: bytes, question: Callable[[], Coroutine[Any, Any, _Known | None]]) -> _Known | None:
         """One question at a time for the same header, however many requests wait for it and whoever of them leaves."""
         task = self._asking.get(digest)
         if task is None:
-            task = asyncio.create_task(self._question(login, address, self._known.get(digest)))
+            task = asyncio.create_task(question())
             self._asking[digest] = task
             task.add_done_callback(lambda done: self._remember(digest, done))
         return await asyncio.shield(task)
@@ -139,19 +160,29 @@ class Authenticator:
         """Few at a time, each with a look at the limit: a volley of guesses gets no further than one after the other."""
         async with self._questions:
             self._failures.check(address)
-            asked = self._clock()
-            try:
-                tenant = await self._credentials.verify(*login)
-            except Unavailable:
-                if before is None or self._clock() >= before.stale:
-                    raise
-                log.warning("auth.stale", stream=before.tenant.id)
-                return replace(before, fresh=min(self._clock() + _ASK_AGAIN, before.stale))
-            if tenant is None:
+            known = await self._answer(self._credentials.verify(*login), before)
+            if known is None:
                 self._failures.charge(address)
                 log.info("auth.refused", address=address)
-                return None
-            return _Known(tenant, asked + self._cache_seconds, asked + max(self._cache_seconds, self._stale_seconds))
+            return known
+
+    async def _look(self, stream: str, before: _Known | None) -> _Known | None:
+        async with self._questions:
+            return await self._answer(self._credentials.tenant(stream), before)
+
+    async def _answer(self, question: Awaitable[Tenant | None], before: _Known | None) -> _Known | None:
+        """What the credentials say; what was known ``before``, for a while, when nobody can say."""
+        asked = self._clock()
+        try:
+            tenant = await question
+        except Unavailable:
+            if before is None or self._clock() >= before.stale:
+                raise
+            log.warning("auth.stale", stream=before.tenant.id)
+            return replace(before, fresh=min(self._clock() + _ASK_AGAIN, before.stale))
+        if tenant is None:
+            return None
+        return _Known(tenant, asked + self._cache_seconds, asked + max(self._cache_seconds, self._stale_seconds))
 
     def _remember(self, digest: bytes, done: asyncio.Task[_Known | None]) -> None:
         del self._asking[digest]

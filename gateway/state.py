@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from accounts.credentials import Tenant
 from accounts.store import Accounts
 from analytics.queries import Audience
 from analytics.tokens import DataTokens
 from gateway.auth import Authenticator, FailureLimit
 from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
+from gateway.offers import Offers
 from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
-from gateway.webhook_keeper import Webhooks
 from shared.errors import NotFound
 from shared.job_ids import JobIds
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings
-from workers.catalog import Catalog, ServiceType
+from workers.catalog import ServiceType
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Gate:
     """The parts of a running gateway."""
 
     settings: Settings
-    catalog: Catalog
+    offers: Offers
     broker: Broker
     stores: Stores
     authenticate: Authenticator
@@ -40,7 +41,6 @@ class Gate:
     limits: RequestLimits
     proxies: TrustedProxies
     streams: StreamHub
-    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,9 @@ def base_url(request: web.Request) -> str:
     return public.rstrip("/") if public else f"{gate.proxies.scheme_of(request)}://{request.host}"
 
 
-def service_of(request: web.Request) -> ServiceType:
-    """The service that the address names. Raises `NotFound`."""
+def service_of(request: web.Request, tenant: Tenant) -> ServiceType:
+    """The service that the address names, as the tenant is offered it. Raises `NotFound`."""
     name, version = request.match_info["name"], request.match_info["version"]
-    service = request.app[GATE].catalog.get((name, int(version))) if version.isdecimal() and len(version) < 6 else None
-    if service is None or version != str(service.version):
+    if not (version.isdecimal() and len(version) < 6 and version == str(int(version))):
         raise NotFound(f"there is no service {name} version {version}")
-    return service
+    return request.app[GATE].offers.service(tenant, name, int(version))

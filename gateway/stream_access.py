@@ -113,7 +113,7 @@ def is_file(service: ServiceType, name: str) -> bool:
 
 async def find_stream(request: web.Request, tenant: Tenant) -> tuple[FrameStream, StreamView]:
     """The stream that the address names and how it is, ended or not. Raises `NotFound`, `StreamEnded` once it is forgotten."""
-    gate, service = request.app[GATE], service_of(request)
+    gate, service = request.app[GATE], service_of(request, tenant)
     stream_id = request.match_info["id"]
     if gate.ids.read(stream_id, stream_owner(tenant.id, service)) is None:
         raise NotFound("there is no such stream")
@@ -155,7 +155,7 @@ def after_of(request: web.Request, otherwise: int) -> int:
 
 def make_ticket(gate: Gate, stream: FrameStream) -> str:
     """What opens a WebSocket of the stream once, soon, without credentials."""
-    tenant = urlsafe_b64encode(orjson.dumps((stream.tenant.id, stream.tenant.account))).decode().rstrip("=")
+    tenant = urlsafe_b64encode(orjson.dumps((stream.tenant.id, stream.tenant.fingerprint))).decode().rstrip("=")
     return f"{tenant}.{gate.ids.make(_ticket_owner(tenant, stream.id), synchronous=False)}"
 
 
@@ -166,7 +166,7 @@ async def redeem_ticket(request: web.Request, ticket: str) -> Tenant:
     ref = gate.ids.read(number, _ticket_owner(whose, request.match_info["id"]))
     if ref is None or not -1.0 <= time.time() - ref.created <= gate.settings.stream_ticket_seconds:
         raise _no_ticket(gate)
-    tenant = Tenant(*orjson.loads(urlsafe_b64decode(whose + "=" * (-len(whose) % 4))))
+    tenant = await gate.authenticate.current(*orjson.loads(urlsafe_b64decode(whose + "=" * (-len(whose) % 4))))
     mine = os.urandom(8).hex()
     # (a key that no request can have, since an Idempotency-Key has no blanks)
     used, _ = await gate.stores.idempotency.claim(tenant.id, f"ticket {number}", mine, "")

@@ -19,7 +19,7 @@ from gateway.state import Gate
 from gateway.stream_access import FrameStream, default_data_field, is_file
 from gateway.submit import Request, read_envelope
 from shared import metrics
-from shared.errors import InvalidParameter, PerceptionError, StreamEnded, StreamTaken
+from shared.errors import InvalidParameter, NotFound, PerceptionError, StreamEnded, StreamTaken, Unauthorized
 from shared.events import Failed
 from shared.log import get_logger
 from shared.ports import Entry
@@ -126,7 +126,7 @@ class Intake:
     async def _do(self, frame: Frame, place: _Place) -> None:
         try:
             await self._submit(frame, place)
-        except (StreamEnded, StreamTaken) as error:
+        except (StreamEnded, StreamTaken, Unauthorized, NotFound) as error:
             self._break(error)
         except PerceptionError as error:
             await self._answer_with(error, place)
@@ -142,7 +142,10 @@ class Intake:
         document = self._document(frame)
         envelope = read_envelope(document.parameters)
         stream, lasts = self._stream, self._gate.settings.stream_frame_seconds
-        request = Request(stream.tenant, stream.service, document, stream.base_url, lasts=lasts, place=place.enter)
+        # A connection lasts for hours, and what its stream may do can change meanwhile.
+        tenant = await self._gate.authenticate.current(stream.tenant.id, stream.tenant.fingerprint, stream.tenant)
+        service = self._gate.offers.service(tenant, stream.service.name, stream.service.version)
+        request = Request(tenant, service, document, stream.base_url, lasts=lasts, place=place.enter)
         async with self._gate.submitter.submit(request, envelope, synchronous=True) as submitted:
             metrics.STREAM_FRAMES.labels(stream.service.name).inc()
             try:

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from shared.privacy import Analysis, known_analyses
+
 _MAGIC = b"SJ1\n"
 _LENGTH_BYTES = 4
 _NUMBER = (int, float)
@@ -43,7 +45,8 @@ class Job:
     ``parameters`` is the validated JSON of the request, in which files are references (``attachment://…`` or a blob's
     address); ``files`` holds the bytes of each inline one by reference, ``blobs`` the identifier of each stored one, and
     ``samples`` that of each blob which is fetched only when the service asks for it, and which need not be there.
-    ``created`` and ``deadline`` are seconds since 1970 on the server's clock.
+    ``created`` and ``deadline`` are seconds since 1970 on the server's clock. ``off``: the analyses of people that the
+    stream had switched off when the job was accepted.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Job:
     turn: Turn | None = None
     explain: bool = False
     trace: str | None = None
+    off: tuple[Analysis, ...] = ()
 
     def encode(self) -> bytes:
         header = {
@@ -82,6 +86,8 @@ class Job:
             header["explain"] = True
         if self.trace is not None:
             header["trace"] = self.trace
+        if self.off:
+            header["off"] = self.off
         text = orjson.dumps(header)
         return b"".join((_MAGIC, len(text).to_bytes(_LENGTH_BYTES, "big"), text, *self.files.values()))
 
@@ -109,6 +115,7 @@ def decode_job(body: bytes) -> Job:
             turn=Turn(turn[0], turn[1], turn[2]) if turn else None,
             explain=header.get("explain", False),
             trace=header.get("trace"),
+            off=known_analyses(header.get("off", ())),
         )
         _check_types(job)
     except UndecodableJob:

@@ -30,10 +30,6 @@ class Allowance:
     paid: bool
 
 
-#: What a stream has that nobody gave a plan.
-UNLIMITED = Allowance("unlimited", None, "day", "stream", paid=True)
-
-
 @dataclass(frozen=True, slots=True)
 class Metered:
     """Who sends: a stream (its client_id) and the account that owns it."""

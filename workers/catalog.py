@@ -10,11 +10,12 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shared.privacy import Analysis
 from shared.settings import SettingsError
 from workers import services
 from workers.composing import compose
@@ -42,6 +43,13 @@ def load_catalog(extra: Path | None = None) -> Catalog:
                 raise CatalogError(f"{module.__file__}: {service.name} version {service.version} exists already")
             found[key] = service
     return compose(dict(sorted(found.items())))
+
+
+def offered(catalog: Catalog, off: Collection[Analysis]) -> Catalog:
+    """The services that a stream is offered that has switched these analyses off, composites made over them."""
+    if not off:
+        return catalog
+    return compose({key: kind for key, kind in catalog.items() if not kind.is_off(off)})
 
 
 def _modules(extra: Path | None) -> Iterator[ModuleType]:

@@ -86,6 +86,8 @@ class ComposedService(Service[ComposedInput, ComposedOutput]):
     input_type = ComposedInput
     output_type: ClassVar[type[ComposedOutput]] = ComposedOutput
     kinds: ClassVar[Mapping[str, ServiceType]] = {}
+    #: Without what `over` made of it.
+    plain: ClassVar[Any] = None
 
     parts: Mapping[str, Part | PerceptionError]
 
@@ -96,15 +98,16 @@ class ComposedService(Service[ComposedInput, ComposedOutput]):
     @classmethod
     def over(cls, catalog: Mapping[tuple[str, int], ServiceType]) -> type[Self]:
         """This service over those of the catalogue that look at a picture, each in its newest version."""
+        base: type[Self] = cls.plain or cls
         kinds = {name: kind for (name, _), kind in sorted(catalog.items()) if not issubclass(kind, ComposedService) and _takes_image(kind)}
         takes: type[ComposedInput] = create_model(
-            cls.input_type.__name__, __base__=cls.input_type, __doc__=cls.input_type.__doc__, **_parameters(kinds)
+            base.input_type.__name__, __base__=base.input_type, __doc__=base.input_type.__doc__, **_parameters(kinds)
         )
         takes.kinds = kinds
-        answers = create_model(cls.output_type.__name__, __base__=cls.output_type, __doc__=cls.output_type.__doc__, **_results(kinds))
+        answers = create_model(base.output_type.__name__, __base__=base.output_type, __doc__=base.output_type.__doc__, **_results(kinds))
         models = tuple(sorted({model for kind in kinds.values() for model in kind.models}))
-        made = {"input_type": takes, "output_type": answers, "kinds": kinds, "models": models}
-        return type(cls.__name__, (cls,), {**made, "__doc__": cls.__doc__, "__module__": cls.__module__})
+        made = {"input_type": takes, "output_type": answers, "kinds": kinds, "models": models, "plain": base}
+        return type(base.__name__, (base,), {**made, "__doc__": base.__doc__, "__module__": base.__module__})
 
 
 def compose(catalog: Mapping[tuple[str, int], ServiceType]) -> dict[tuple[str, int], ServiceType]:

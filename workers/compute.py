@@ -93,7 +93,7 @@ class Computer:
             raise invalid_parameter(error) from None
         for name in type(parameters).model_fields:
             _decode(getattr(parameters, name), name)
-        return Item(parameters, self._state(work), _gap(work), work.job.created)
+        return Item(parameters, self._state(work), _gap(work), work.job.created, work.job.off)
 
     def _state(self, work: Work) -> BaseModel | None:
         if work.seen is None or self.service.state_type is None:

@@ -7,7 +7,7 @@ limits, state keeping and logging belong to the runner.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic_core import CoreSchema, core_schema
 
 from shared.errors import InvalidParameter, PerceptionError
+from shared.privacy import Analysis
 from shared.visits import Visit
 
 if TYPE_CHECKING:
@@ -241,12 +242,14 @@ class Item(Generic[In]):
     ``state`` is None without a session; otherwise a `Service.state_type` that `process` changes in place, decoded afresh
     for each attempt, so that a failed attempt leaves no trace. ``skipped`` counts the frames of the session that were
     given up since the last one that was applied. ``accepted``: when the gateway took the request, seconds since 1970.
+    ``off``: the analyses of people that the stream has switched off: they are not computed, not told, and not remembered.
     """
 
     input: In
     state: Any = None
     skipped: int = 0
     accepted: float = 0.0
+    off: tuple[Analysis, ...] = ()
 
 
 class Network(Protocol):
@@ -278,6 +281,9 @@ class Service(ABC, Generic[In, Out]):
 
     The docstring of the subclass is the service's description in the directory. ``models`` are names in
     ``models/manifest.toml``; ``max_batch`` bounds what the runner may try, it measures at start what pays.
+
+    ``purpose``: the analyses of people that the service is for. A stream that has switched all of them off is not offered it; where some
+    are left, or where they are not all that it does, it minds `Item.off` itself.
     """
 
     name: ClassVar[str]
@@ -287,6 +293,7 @@ class Service(ABC, Generic[In, Out]):
     state_type: ClassVar[type[BaseModel] | None] = None
     models: ClassVar[tuple[str, ...]] = ()
     max_batch: ClassVar[int] = 1
+    purpose: ClassVar[frozenset[Analysis]] = frozenset()
 
     def load(self, models: Models) -> None:
         """Open what `process` needs. Called once, before the first batch, outside the event loop."""
@@ -309,6 +316,11 @@ class Service(ABC, Generic[In, Out]):
     @abstractmethod
     def example(cls) -> In:
         """A typical input: warms the networks up, measures the batch size, proves in `--check` that the service works."""
+
+    @classmethod
+    def is_off(cls, off: Collection[Analysis]) -> bool:
+        """Whether nothing is left of the service's purpose for a stream that has switched these off."""
+        return bool(cls.purpose) and cls.purpose <= set(off)
 
     @classmethod
     def description(cls) -> str:

@@ -22,11 +22,11 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 async def directory(request: web.Request) -> web.Response:
     """``GET /services``, filtered by ``?name=``."""
     gate = request.app[GATE]
-    await gate.authenticate(request)
+    tenant = await gate.authenticate(request)
     wanted = request.query.get("name")
     services = {
         name: {"url": f"/services/{name}", **_availability(request, service)}
-        for (name, _), service in gate.catalog.items()
+        for (name, _), service in gate.offers.of(tenant).items()
         if wanted in (None, name)
     }
     return json_response({"services": services})
@@ -35,9 +35,9 @@ async def directory(request: web.Request) -> web.Response:
 async def versions(request: web.Request) -> web.Response:
     """``GET /services/{name}``, filtered by ``?version=``."""
     gate = request.app[GATE]
-    await gate.authenticate(request)
+    tenant = await gate.authenticate(request)
     name, wanted = request.match_info["name"], request.query.get("version")
-    found = {str(version): {"url": f"/services/{name}/{version}"} for known, version in gate.catalog if known == name}
+    found = {str(version): {"url": f"/services/{name}/{version}"} for known, version in gate.offers.of(tenant) if known == name}
     if not found:
         raise NotFound(f"there is no service {name}")
     return json_response({"versions": {version: link for version, link in found.items() if wanted in (None, version)}})
@@ -45,8 +45,7 @@ async def versions(request: web.Request) -> web.Response:
 
 async def service_document(request: web.Request) -> web.Response:
     """``GET /services/{name}/{version}``: where its jobs go, and the JSON Schemas of its input and output."""
-    await request.app[GATE].authenticate(request)
-    service = service_of(request)
+    service = service_of(request, await request.app[GATE].authenticate(request))
     url = f"{base_url(request)}/services/{service.name}/{service.version}"
     takes, answers = service_schemas(service)
     return json_response(
@@ -67,8 +66,8 @@ async def service_document(request: web.Request) -> web.Response:
 async def openapi(request: web.Request) -> web.Response:
     """``GET /openapi.json``: the whole gate, made from the types that validate."""
     gate = request.app[GATE]
-    await gate.authenticate(request)
-    return json_response(openapi_document(list(gate.catalog.values()), base_url(request)))
+    tenant = await gate.authenticate(request)
+    return json_response(openapi_document(list(gate.offers.of(tenant).values()), base_url(request)))
 
 
 def _availability(request: web.Request, service: ServiceType) -> dict[str, Any]:

@@ -47,7 +47,7 @@ async def create(request: web.Request) -> web.Response:
     """``POST …/streams``: where its frames go and its answers come from."""
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
-    service = service_of(request)
+    service = service_of(request, tenant)
     given = (await read_document(request, gate.limits)).parameters
     envelope = read_envelope(given)
     options = options_of(given.get("stream", {}))

@@ -62,9 +62,12 @@ async def test_a_stream_proves_itself(accounts: Accounts) -> None:
     account = await accounts.create_account(ANN, PASSWORD)
     secret = await accounts.add_stream(ANN, "Door")
     credentials: Credentials = accounts
-    assert await credentials.verify(secret.client_id, secret.access_token) == Tenant(
-        secret.client_id, account.id, DEFAULTS[Plan.DEVELOPER].allowance
-    )
+    proof = await accounts.proof_of(secret.client_id)
+    assert proof is not None
+    tenant = Tenant(secret.client_id, account.id, DEFAULTS[Plan.DEVELOPER].allowance, (), proof.fingerprint)
+    assert await credentials.verify(secret.client_id, secret.access_token) == tenant
+    assert await credentials.tenant(secret.client_id) == tenant
+    assert await credentials.tenant(secret.access_token) is None
 
 
 async def test_refusal_is_the_same_for_every_reason(accounts: Accounts) -> None:

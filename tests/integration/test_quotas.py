@@ -16,6 +16,7 @@ import pytest
 from shared.usage import period_of
 from tests.contract.stores import remove
 from tests.integration.conftest import DEMO
+from tests.integration.frame_streams import make
 from tests.integration.processes import Process, System, poll_job, post_job, running_system
 
 SECONDS = 4
@@ -119,6 +120,36 @@ async def test_seconds_are_not_given_back_and_a_larger_plan_goes_on(distributed:
         assert await send(session, {"echo": "on"}, answers)
         async with session.post("/services/dummy/1/jobs", json={"echo": "on", "async": False}) as response:
             assert response.headers["RateLimit-Policy"] == '"enterprise";q=43200;w=86400'
+
+
+async def frames_until_refused(url: str, answers: Answers) -> None:
+    """Frames over a WebSocket that was opened with a ticket, until one is refused."""
+    async with aiohttp.ClientSession() as browser, browser.ws_connect(url) as socket, asyncio.timeout(60):
+        while not answers.refused:
+            begin = time.time()
+            await socket.send_bytes(b"a frame")
+            answer = json.loads(await socket.receive_str())
+            if answer["status"] == 201:
+                answers.accepted.append((begin, time.time()))
+            else:
+                answers.refused.append((answer["status"], {}, answer))
+
+
+async def test_streams_of_frames_use_the_plan_too(distributed: System) -> None:
+    gateways = await two_gateways(distributed)
+    answers = Answers()
+    async with distributed.client(gateways[0]) as one, distributed.client(gateways[1]) as other:
+        sockets = []
+        for session, gateway in ((one, gateways[0]), (other, gateways[1])):
+            document = await make(session, "dummy", stream={"data_field": "echo"})
+            address = f"/services/dummy/1/streams/{document['url'].rsplit('/', 1)[-1]}?ticket={document['ticket']}"
+            sockets.append(frames_until_refused(gateway.url + address, answers))
+        await asyncio.gather(*sockets, send_until_refused(one, "beside", answers))
+    assert {document["code"] for _, _, document in answers.refused} == {"quota_exceeded"}
+    assert len({int(begin) for begin, done in answers.accepted if int(begin) == int(done)}) <= SECONDS
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(used, distributed) != SECONDS:
+            await asyncio.sleep(0.2)
 
 
 async def test_the_embedded_form_remembers_use_over_a_restart(tmp_path: Path) -> None:

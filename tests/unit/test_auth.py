@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -13,8 +14,10 @@ from accounts.credentials import Tenant
 from gateway.auth import Authenticator, FailureLimit, parse_basic
 from gateway.limits import TrustedProxies
 from shared.errors import RateLimited, StoreAway, Unauthorized
+from shared.usage import Allowance
 
-TENANT = Tenant("camera", "account")
+ALLOWANCE = Allowance("own", None, "day", "stream", paid=True)
+TENANT = Tenant("camera", "account", ALLOWANCE, (), "print")
 
 
 class Book:
@@ -25,13 +28,22 @@ class Book:
         self.open = asyncio.Event()
         self.open.set()
         self.away = False
+        self.looked, self.password = 0, "secret:with:colons"
+        self.now: Tenant | None = TENANT
 
     async def verify(self, client_id: str, access_token: str) -> Tenant | None:
         self.asked.append((client_id, access_token))
         await self.open.wait()
         if self.away:
             raise StoreAway
-        return TENANT if (client_id, access_token) == ("camera", "secret:with:colons") else None
+        return TENANT if (client_id, access_token) == ("camera", self.password) else None
+
+    async def tenant(self, client_id: str) -> Tenant | None:
+        self.looked += 1
+        await self.open.wait()
+        if self.away:
+            raise StoreAway
+        return self.now if client_id == "camera" else None
 
 
 class Clock:
@@ -178,7 +190,10 @@ async def test_a_fleet_behind_one_address_may_log_in_all_at_once(clock: Clock) -
     class Fleet:
         async def verify(self, client_id: str, access_token: str) -> Tenant | None:
             await asyncio.sleep(0)
-            return Tenant(client_id, "account")
+            return replace(TENANT, id=client_id)
+
+        async def tenant(self, client_id: str) -> Tenant | None:
+            return replace(TENANT, id=client_id)
 
     authenticate = Authenticator(Fleet(), clock=clock)
     tenants = await asyncio.gather(*(authenticate(request(basic(f"camera{number}", "x"))) for number in range(500)))
@@ -192,6 +207,73 @@ async def test_when_nobody_can_say_it_is_no_failure_of_the_client(authenticate: 
             await authenticate(request(GOOD))
     book.away = False
     assert await authenticate(request(GOOD)) == TENANT
+
+
+async def test_while_nobody_can_say_what_was_right_serves_for_a_stated_time(book: Book, clock: Clock) -> None:
+    authenticate = Authenticator(book, cache_seconds=60, stale_seconds=600, clock=clock)
+    await authenticate(request(GOOD))
+    book.away = True
+    clock.now += 61
+    for _ in range(20):
+        assert await authenticate(request(GOOD)) == TENANT
+    assert len(book.asked) == 2  # not a question with each request: it may take seconds to fail
+    clock.now += 5
+    assert await authenticate(request(GOOD)) == TENANT
+    assert len(book.asked) == 3
+    with pytest.raises(StoreAway):
+        await authenticate(request(WRONG))
+    clock.now += 535
+    with pytest.raises(StoreAway):
+        await authenticate(request(GOOD))
+
+
+async def test_what_was_changed_meanwhile_holds_once_somebody_can_say(book: Book, clock: Clock) -> None:
+    authenticate = Authenticator(book, cache_seconds=60, stale_seconds=600, clock=clock)
+    await authenticate(request(GOOD))
+    book.away = True
+    clock.now += 61
+    await authenticate(request(GOOD))
+    book.away = False
+    clock.now += 5
+    book.password = "another"
+    with pytest.raises(Unauthorized):
+        await authenticate(request(GOOD))
+    book.away = True
+    with pytest.raises(StoreAway):
+        await authenticate(request(GOOD))
+
+
+async def test_a_connection_that_lasts_hears_of_changes_within_the_cached_time(
+    authenticate: Authenticator, book: Book, clock: Clock
+) -> None:
+    for _ in range(10):
+        assert await authenticate.current("camera", "print") == TENANT
+    book.now = replace(TENANT, off=("age",))
+    clock.now += 59
+    assert (await authenticate.current("camera", "print")).off == ()
+    clock.now += 2
+    assert (await authenticate.current("camera", "print")).off == ("age",)
+    assert book.looked == 2
+    book.now = replace(TENANT, fingerprint="of another token")
+    clock.now += 61
+    for gone in (book.now, None):
+        book.now = gone
+        with pytest.raises(Unauthorized):
+            await authenticate.current("camera", "print")
+        clock.now += 61
+
+
+async def test_a_connection_that_lasts_goes_on_while_nobody_can_say(book: Book, clock: Clock) -> None:
+    authenticate = Authenticator(book, cache_seconds=60, stale_seconds=600, clock=clock)
+    book.away = True
+    with pytest.raises(StoreAway):
+        await authenticate.current("camera", "print")
+    assert await authenticate.current("camera", "print", TENANT) == TENANT
+    with pytest.raises(Unauthorized):
+        await authenticate.current("camera", "of another token", TENANT)
+    clock.now += 601
+    with pytest.raises(StoreAway):
+        await authenticate.current("camera", "print")
 
 
 def test_the_memory_of_failures_is_bounded_and_counts_ipv6_by_network(clock: Clock) -> None:

@@ -113,11 +113,11 @@ def _item(name: str, part: Part, frame: _Frame) -> Item[Any]:
     given = item.input.parts[name]
     kind = part.service.state_type
     if item.state is None or kind is None:
-        return Item(given, None, item.skipped, item.accepted)
+        return Item(given, None, item.skipped, item.accepted, item.off)
     kept = item.state.parts.get(name)
     if kept is None or kept.state is None:
-        return Item(given, kind(), 0, item.accepted)
-    return Item(given, kind.model_validate_json(kept.state), item.state.frame - kept.seen - 1, item.accepted)
+        return Item(given, kind(), 0, item.accepted, item.off)
+    return Item(given, kind.model_validate_json(kept.state), item.state.frame - kept.seen - 1, item.accepted, item.off)
 
 
 def _keep(frame: _Frame, name: str, part: Part, item: Item[Any], answer: Output | PerceptionError) -> None:
