@@ -12,6 +12,7 @@ from database.engine import Database
 from shared.bootstrap import open_broker
 from shared.log import configure, get_logger
 from shared.settings import Settings, read_settings
+from shared.trace import tracing
 from workers.health import serve_health
 
 log = get_logger(__name__)
@@ -51,7 +52,8 @@ def run(settings: Settings) -> int:
     import uvloop  # not on every platform
 
     configure(settings.log_level, settings.log_format)
-    return uvloop.run(serve(settings))
+    with tracing(settings, "recorder"):
+        return uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores
 from shared.log import configure, get_logger
 from shared.settings import Settings
+from shared.trace import tracing
 from workers.__main__ import choose
 from workers.host import Host
 from workers.runtime import open_models
@@ -97,7 +98,9 @@ def _stuck(service: str) -> None:
 
 
 def run(settings: Settings, names: Sequence[str]) -> int:
+    """Serve on the fast event loop; returns the exit status."""
     import uvloop  # not on every platform
 
     configure(settings.log_level, settings.log_format)
-    return uvloop.run(serve(settings, names))
+    with tracing(settings, "embedded"):
+        return uvloop.run(serve(settings, names))

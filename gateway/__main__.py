@@ -23,6 +23,7 @@ from shared.bootstrap import open_broker, open_stores
 from shared.job_ids import SHARDS, JobIds
 from shared.log import configure, get_logger
 from shared.settings import Settings, SettingsError, read_settings
+from shared.trace import tracing
 from workers.catalog import load_catalog
 
 log = get_logger(__name__)
@@ -85,10 +86,12 @@ async def serve(settings: Settings) -> int:
 
 
 def run(settings: Settings) -> int:
+    """Serve on the fast event loop; returns the exit status."""
     import uvloop  # not on every platform
 
     configure(settings.log_level, settings.log_format)
-    return uvloop.run(serve(settings))
+    with tracing(settings, "gateway"):
+        return uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from aiohttp import web
 
+from accounts.keys import secret_of
 from accounts.store import Accounts
 from gateway.auth import Authenticator
 from gateway.availability import Availability
@@ -19,15 +20,19 @@ from gateway.middleware import middleware
 from gateway.offers import Offers
 from gateway.routes import blobs, health, jobs, services, streams, tokens
 from gateway.routes import data as data_routes
+from gateway.routes import webhooks as webhook_routes
 from gateway.state import DATA, GATE, DataFace, Gate
 from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
+from gateway.webhook_keeper import Webhooks
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
 from shared.log import get_logger
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings, SettingsError
+from webhooks.outbox import Outbox
+from webhooks.signing import Secrets
 from workers.catalog import Catalog
 
 log = get_logger(__name__)
@@ -44,7 +49,7 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     app[health.PINGS] = pings
     modules: list[ModuleType] = [health]
     if "gate" in faces:
-        modules += [services, jobs, blobs, streams]
+        modules += [services, jobs, blobs, streams, webhook_routes]
         app.on_shutdown.append(_stop_streams)
     if data is not None:
         app[DATA] = data
@@ -80,13 +85,16 @@ async def open_gate(
     """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
     availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
     metering = Metering(stores.meter, accounts.ledger, settings)
-    submitter = Submitter(settings, broker, stores, availability, ids, metering)
+    webhooks = Webhooks(settings, Outbox(accounts.database), Secrets(secret_of(settings)), stores)
+    submitter = Submitter(settings, broker, stores, availability, ids, metering, webhooks)
     proxies = _proxies(settings)
     async with AsyncExitStack() as stack:
         letters = DeadLetterKeeper(settings, broker, stores)
         stack.push_async_callback(letters.stop)
         await availability.ask()
         sessions = SessionKeeper(settings, broker, stores, ids)
+        stack.push_async_callback(webhooks.stop)
+        webhooks.start().add_done_callback(_tell_failure)
         # a broker that is away holds `letters.start` up, and must not hold the gateway up
         stack.push_async_callback(metering.save_last)
         for keeper in (letters.start(), availability.keep_asking(), sessions.keep_closing(), metering.keep_saving()):
@@ -106,6 +114,7 @@ async def open_gate(
             limits=RequestLimits.from_settings(settings),
             proxies=proxies,
             streams=StreamHub(settings),
+            webhooks=webhooks,
         )
 
 

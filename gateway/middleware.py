@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
 from gateway.problem import CONTENT_TYPE, problem_response
+from shared import trace
 from shared.errors import InputTooLarge, MalformedRequest, MethodNotAllowed, NotFound, PerceptionError, RequestTimeout, ServiceFailed
 from shared.errors import UnsupportedEncoding as UnsupportedType
 from shared.log import get_logger
@@ -68,6 +69,23 @@ _tally = _Tally()
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Around every handler of the application."""
     start = time.perf_counter()
+    with trace.span(request.method, request.headers.get("traceparent")) as span:
+        response = await _answer(request, handler)
+        if span is not None:
+            _describe(span, request, response.status)
+    _tally.count(request, response.status, time.perf_counter() - start)
+    return response
+
+
+def _describe(span: Any, request: web.Request, status: int) -> None:
+    """By the conventions of OpenTelemetry; the route's pattern, never the path."""
+    resource = request.match_info.route.resource
+    route = _UNMATCHED if resource is None else resource.canonical
+    span.update_name(f"{request.method} {route}")
+    span.set_attributes({"http.request.method": request.method, "http.route": route, "http.response.status_code": status})
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
     except PerceptionError as error:
@@ -84,7 +102,6 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             response.headers.setdefault(name, value)
         if not request.content.is_eof():
             response.force_close()  # the rest of the body is of no interest to anybody
-    _tally.count(request, response.status, time.perf_counter() - start)
     return response
 
 

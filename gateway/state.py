@@ -17,6 +17,7 @@ from gateway.limits import RequestLimits, TrustedProxies
 from gateway.offers import Offers
 from gateway.stream_hub import StreamHub
 from gateway.submit import Submitter
+from gateway.webhook_keeper import Webhooks
 from shared.errors import NotFound
 from shared.job_ids import JobIds
 from shared.operations import Operations
@@ -41,6 +42,7 @@ class Gate:
     limits: RequestLimits
     proxies: TrustedProxies
     streams: StreamHub
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from gateway.routes.jobs import job_document
+from gateway.documents import job_document
 from gateway.state import GATE, Gate
 from gateway.stream_access import FINISHED, FrameStream, end_of
 from gateway.stream_hub import first_of, give_up

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -19,7 +19,8 @@ from gateway.availability import Availability
 from gateway.files import RequestFiles
 from gateway.metering import Metering
 from gateway.parsing import Document
-from shared import metrics
+from gateway.webhook_keeper import Webhooks
+from shared import metrics, trace
 from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, StoreAway
 from shared.events import Event
 from shared.job_ids import JobIds
@@ -27,6 +28,8 @@ from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, job_files_of, owner
 from shared.log import get_logger
 from shared.ports import Broker, Message, Stores
 from shared.settings import Settings
+from webhooks.egress import MOST_CHARACTERS, check_url
+from webhooks.model import Delivery
 from workers.catalog import ServiceType
 from workers.composing import ComposedInput
 from workers.contract import MediaLimits, invalid_parameter
@@ -43,6 +46,14 @@ class State(BaseModel):
     session_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="Chosen by the client, private to its credentials")
 
 
+class Webhook(BaseModel):
+    """Where the news of the job's end goes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    url: str = Field(min_length=1, max_length=MOST_CHARACTERS, description="An https:// address that takes the job's document by POST")
+
+
 class Envelope(BaseModel):
     """The keys that every service takes beside its own."""
 
@@ -50,6 +61,7 @@ class Envelope(BaseModel):
 
     asynchronous: bool | None = Field(None, alias="async", strict=True, description="Answer at once and compute later; true unless given")
     state: State | None = Field(None, description="The session that this request belongs to")
+    webhook: Webhook | None = Field(None, description="Who is told when the job has ended; signed as Standard Webhooks has it")
     explain: bool = Field(False, strict=True, description="Tell how the answer was made")
 
 
@@ -110,10 +122,17 @@ class Submitter:
     """Accepts jobs: validates, numbers the frames of sessions, publishes, and follows."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, stores: Stores, availability: Availability, ids: JobIds, metering: Metering
+        self,
+        settings: Settings,
+        broker: Broker,
+        stores: Stores,
+        availability: Availability,
+        ids: JobIds,
+        metering: Metering,
+        webhooks: Webhooks,
     ) -> None:
         self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
-        self._metering = metering
+        self._metering, self._webhooks = metering, webhooks
         self._limits = MediaLimits.of(settings)
         self._accepted: dict[str, Any] = {}
 
@@ -137,12 +156,13 @@ class Submitter:
                 draft = self._validate(request, envelope)
                 await self._require_blobs(draft)
                 grant = await self._metering.admit(request.tenant)
-                await self._publish(draft, job_id)
+                async with self._noted(draft, job_id, synchronous=synchronous) as unread:
+                    await self._publish(draft, job_id)
             except PerceptionError as error:
                 await self._release(request)
                 raise _refused(service, error) from None
             self._count(service.name)
-            yield Submitted(job_id, events, draft.ignored, fields=grant.fields)
+            yield Submitted(job_id, events, (*draft.ignored, *unread), fields=grant.fields)
 
     def _validate(self, request: Request, envelope: Envelope) -> _Draft:
         files = RequestFiles(request.document.attachments, request.base_url, self._limits)
@@ -153,6 +173,8 @@ class Submitter:
             value = request.service.input_type.model_validate(parameters, context={"files": files})
         except ValidationError as error:
             raise invalid_parameter(error) from None
+        if envelope.webhook is not None:
+            check_url(envelope.webhook.url, private=self._settings.webhook_private)
         if isinstance(value, ComposedInput):
             self._availability.require_any(value.services)
         ignored = () if len(given) == len(parameters) else tuple(name for name in given if name not in known and name not in ENVELOPE_KEYS)
@@ -165,12 +187,37 @@ class Submitter:
             async with nullcontext() if draft.request.place is None else draft.request.place(job_id):
                 turn = await self._number(draft)
             job = self._job(draft, job_id, turn, inline, stored)
+            message = Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK)
             begin = time.perf_counter()
-            await self._broker.publish(Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK))
+            with trace.span("publish", queue=message.queue, job=job_id, bytes=len(message.body)):
+                await self._broker.publish(message)
             metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
         except BaseException:
             await asyncio.shield(self._undo(draft, turn, stored))
             raise
+
+    @asynccontextmanager
+    async def _noted(self, draft: _Draft, job_id: str, *, synchronous: bool) -> AsyncIterator[tuple[str, ...]]:
+        """Note the job's webhook before it is published: what a crash leaves behind is a note without a job, never a job without its note.
+
+        Gives the keys that are not heeded: ``webhook``, when its receiver wants nothing any more.
+        """
+        wanted, request = draft.envelope.webhook, draft.request
+        if wanted is None:
+            yield ()
+            return
+        job_url = f"{request.base_url}/services/{request.service.name}/{request.service.version}/jobs/{job_id}"
+        delivery = Delivery(job_id, request.tenant.id, wanted.url, job_url, synchronous, int(time.time() * 1000))
+        if not await self._webhooks.note(delivery):
+            yield ("webhook",)
+            return
+        try:
+            yield ()
+        except BaseException:
+            with suppress(StoreAway):
+                await asyncio.shield(self._webhooks.drop(job_id))
+            raise
+        self._webhooks.expect(delivery)
 
     def _job(self, draft: _Draft, job_id: str, turn: Turn | None, inline: dict[str, bytes], stored: dict[str, str]) -> Job:
         now, service = time.time(), draft.request.service
@@ -188,6 +235,7 @@ class Submitter:
             turn=turn,
             explain=draft.envelope.explain,
             off=draft.request.tenant.off,
+            trace=trace.current(),
         )
 
     async def _require_blobs(self, draft: _Draft) -> None:

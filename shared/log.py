@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import structlog
 
+from shared.trace import told
+
 
 def configure(level: str = "info", form: Literal["console", "json"] = "console") -> None:
     """Set up the process's logging once, in an entry point; the log goes to standard error."""
@@ -19,6 +21,7 @@ def configure(level: str = "info", form: Literal["console", "json"] = "console")
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            told,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,

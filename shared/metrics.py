@@ -43,6 +43,7 @@ STREAM_CONNECTIONS = Gauge("sensorium_stream_connections", "Open connections of 
 STREAM_FRAMES = Counter("sensorium_stream_frames_total", "Frames of streams that became jobs", ("service",))
 STREAM_DROPPED = Counter("sensorium_stream_dropped_total", "Frames of live streams that gave way to newer ones", ("service",))
 STREAM_CLOSED = Counter("sensorium_stream_closed_total", "Connections of streams that the gateway closed, by reason", ("reason",))
+WEBHOOKS = Counter("sensorium_webhooks_total", "Tries to deliver a webhook, by how they ended", ("outcome",))
 VISITS_WRITTEN = Counter("sensorium_visits_written_total", "Records of visits that are safe in the database, told once or again")
 VISITS_DROPPED = Counter("sensorium_visits_dropped_total", "Records of visits that could not be kept, by reason", ("reason",))
 VISITS_DELETED = Counter("sensorium_visits_deleted_total", "Visits whose time was over")

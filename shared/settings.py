@@ -133,6 +133,26 @@ class Settings(BaseSettings):
         "", description="Origins of pages, separated by commas, that may open WebSockets here beside the gateway's own; * for any"
     )
 
+    # Webhooks
+    webhook_private: bool = Field(False, description="Receivers may be at addresses that are not public, and take plain http")
+    webhook_timeout_seconds: float = Field(
+        15, gt=0, le=300, description="A receiver that has not answered within this time is tried again later"
+    )
+    webhook_seconds: float = Field(3 * 86400, gt=0, description="A webhook is tried for this time after its job ended")
+    webhook_first_pause_seconds: float = Field(
+        5, gt=0, description="Pause after a webhook's first failure; each further one is four times as long"
+    )
+    webhook_longest_pause_seconds: float = Field(6 * 3600, gt=0, description="Longest pause between two tries of a webhook")
+    webhook_deliveries: int = Field(64, gt=0, le=1000, description="Most webhooks that a gateway delivers at a time")
+    webhook_deliveries_per_stream: int = Field(8, gt=0, description="Most webhooks of one stream that a gateway delivers at a time")
+    webhook_backlog: int = Field(
+        10_000, gt=0, description="Most webhooks of one stream that are not delivered yet; more jobs with one get 429"
+    )
+    webhook_old_secret_seconds: float = Field(
+        86400, ge=0, description="After a change messages are signed with the old secret too for this time"
+    )
+    webhook_record_seconds: float = Field(7 * 86400, ge=0, description="What became of a webhook can be read for this time after its end")
+
     # The broker
     queue_limit: int = Field(10_000, gt=0, description="Most messages of one queue; further jobs are refused with 503")
     message_bytes: int = Field(
@@ -179,6 +199,12 @@ class Settings(BaseSettings):
     data_token_seconds: float = Field(3600, gt=0, description="A token for the data API is valid for this time")
 
     # Telling
+    traces: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector that spans are sent to (OTLP over HTTP), http://host:4318; needs the extra tracing",
+    )
+    trace_share: float = Field(1, ge=0, le=1, description="Share of the requests that are traced; those whose caller decided follow it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe events that are logged")
     log_format: Literal["console", "json"] = Field("console", description="json for machines")
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from shared.bootstrap import open_broker, open_stores
 from shared.log import configure, get_logger
 from shared.settings import Settings, read_settings
+from shared.trace import tracing
 from workers.catalog import SHORT_NAMES, CatalogError, ServiceType, load_catalog
 from workers.health import serve_health
 from workers.host import Host, Loader
@@ -86,10 +87,12 @@ def _die(service: str) -> None:
 
 
 def run(kinds: Sequence[ServiceType], settings: Settings) -> int:
+    """Serve on the fast event loop; returns the exit status."""
     import uvloop  # not on every platform
 
     configure(settings.log_level, settings.log_format)
-    return uvloop.run(serve(kinds, settings))
+    with tracing(settings, "worker"):
+        return uvloop.run(serve(kinds, settings))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
+from typing import Any
 
-from shared import metrics
+from shared import metrics, trace
 from shared.facts import ServedFacts
 from shared.jobs import queue_of
 from shared.ports import Delivery
@@ -71,9 +73,20 @@ class Activity:
         number, begin = next(self._numbers), time.perf_counter()
         self._running[number] = begin
         try:
-            return self._computer.run(works), time.perf_counter() - begin
+            with self._span(works):
+                outcomes = self._computer.run(works)
+            return outcomes, time.perf_counter() - begin
         finally:
             self._running.pop(number, None)
+
+    def _span(self, works: Sequence[Work]) -> AbstractContextManager[Any]:
+        """A batch belongs to the trace of its first job, and is linked to those of the others."""
+        traces = [work.job.trace for work in works if work.job.trace is not None]
+        if not traces:
+            return nullcontext()
+        return trace.span(
+            "batch", traces[0], traces[1:], service=self._name, items=len(works), job=works[0].job.id, attempt=works[0].attempt
+        )
 
     def computed(self, items: int, seconds: float) -> None:
         """A batch is done; called in the event loop."""

@@ -24,7 +24,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from shared import metrics
+from shared import metrics, trace
 from shared.errors import BlobGone, DeadlineExceeded, FrameSkipped, StoreAway, Unavailable
 from shared.events import Started
 from shared.facts import ServedFacts
@@ -156,6 +156,7 @@ class Runner:
             job = work.job
             delivery.accepted = job.created
             self._meters.accepted(now - job.created)
+            trace.record("queue", job.created, now, job.trace, service=self.name)
             if delivery.redelivered or now > job.deadline or job.blobs or job.samples or (self._stateful and job.turn is not None):
                 self._spawn(self._admit(work))
             elif now - job.created > self._policy.check_after:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.manifest import DEFAULT_DIRECTORY, Manifest, Model, UnknownModel, load_manifest
+from shared import trace
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
 from shared.log import get_logger
 from shared.settings import Settings
@@ -46,7 +47,8 @@ class OnnxNetwork:
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Every output by name. Shapes and types are documented in the network's file in `workers/models/`."""
-        values = self._session.run(self.outputs, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
+        with trace.span("network", model=self.name, device=self.device):
+            values = self._session.run(self.outputs, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
         return dict(zip(self.outputs, values, strict=True))
 
 

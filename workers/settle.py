@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from shared import metrics
+from shared import metrics, trace
 from shared.errors import PerceptionError, StoreAway
 from shared.events import Done, Event, Failed
 from shared.jobs import blob_place, is_job_file
@@ -41,7 +41,7 @@ class Settler:
 
     async def settle(self, works: Sequence[Work], outcomes: Sequence[Outcome]) -> list[Work]:
         """Settle each work by its outcome. Returns the works whose session had changed: their turn is asked for again."""
-        begin = time.perf_counter()
+        begin, began = time.perf_counter(), time.time()
         plain: list[tuple[Work, Event]] = []
         turns: list[tuple[Work, Outcome]] = []
         unkept = await self._keep_visits([pair for pair in zip(works, outcomes, strict=True) if pair[1].visits])
@@ -58,6 +58,8 @@ class Settler:
         saved = await asyncio.gather(*(self._save(work, outcome) for work, outcome in turns))  # one round trip for all sessions
         refused = [work for (work, _), ended in zip(turns, saved, strict=True) if not ended]
         self._seconds.observe(time.perf_counter() - begin)
+        for work in works:
+            trace.record("settle", began, time.time(), work.job.trace, service=self._service)
         return refused
 
     async def fail(self, work: Work, error: PerceptionError) -> None:

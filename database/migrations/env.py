@@ -3,6 +3,7 @@
 from alembic import context
 
 import analytics.tables  # noqa: F401 - Base knows the tables of what was imported
+import webhooks.tables  # noqa: F401
 from database.tables import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)

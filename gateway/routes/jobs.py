@@ -11,21 +11,20 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.documents import job_document, silence
 from gateway.middleware import COMMON_HEADERS
 from gateway.parsing import read_document
-from gateway.problem import problem_response, status_of
+from gateway.problem import problem_response
 from gateway.routes.services import json_response
 from gateway.state import GATE, base_url, service_of
 from gateway.submit import Request, Submitted, read_envelope
 from shared import metrics
-from shared.errors import Cancelled, NotFound, ResultExpired, ResultLost
-from shared.events import Done, Event, Failed, Requeued
+from shared.errors import Cancelled, NotFound
+from shared.events import Done, Event, Failed
 from shared.job_ids import JobRef
 from shared.jobs import owner_of
 from shared.ports import Entry
 
-#: A job whose deadline passed this long ago, in seconds, has said all that it will ever say.
-_SILENT_AFTER = 10.0
 #: A comment on an idle event stream, so that proxies keep it open.
 _HEARTBEAT_SECONDS = 15.0
 _WAIT = re.compile(r"\bwait=(\d{1,6})\b")
@@ -102,16 +101,6 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def job_document(url: str, ref: JobRef, event: Event) -> dict[str, Any]:
-    """A finished job as every way of asking gives it. ``event`` is its final one."""
-    if isinstance(event, Failed):
-        error = event.error()
-        failure = {"url": url, "status": status_of(error.code), "error": error.message, "code": error.code}
-        return failure if error.parameter is None else {**failure, "parameter": error.parameter}
-    result = event.result if isinstance(event, Done) else {}
-    return {"url": url, "status": 201 if ref.synchronous else 200, **result}
-
-
 async def _reference(request: web.Request) -> JobRef:
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
@@ -123,13 +112,9 @@ async def _reference(request: web.Request) -> JobRef:
 
 
 def _raise_if_silent(request: web.Request, ref: JobRef, events: Sequence[Event]) -> None:
-    """An unfinished job waits, until its time is over: then its result expired or was lost. Its time begins anew when it is requeued."""
-    settings = request.app[GATE].settings
-    age = time.time() - max([ref.created, *(event.at for event in events if isinstance(event, Requeued))])
-    if age > settings.result_seconds:
-        raise ResultExpired(f"results are kept for {settings.result_seconds:g} s; this one is gone")
-    if age > settings.deadline_seconds + _SILENT_AFTER:
-        raise ResultLost
+    error = silence(ref, events, request.app[GATE].settings)
+    if error is not None:
+        raise error
 
 
 def _hold(request: web.Request, asynchronous: bool | None, limit: float) -> tuple[float | None, str | None]:

@@ -12,7 +12,7 @@ from shared.errors import PerceptionError, error_types
 from shared.settings import Settings
 from tests.house.test_limits import ROOT, Function, lines, modules, where
 
-PACKAGES = ("accounts", "analytics", "console", "database", "embedded", "gateway", "models", "sensorium", "shared", "workers")
+PACKAGES = ("accounts", "analytics", "console", "database", "embedded", "gateway", "models", "sensorium", "shared", "webhooks", "workers")
 #: A function of so many lines may be said by its name.
 SAID_BY_NAME_LINES = 5
 

@@ -167,12 +167,12 @@ async def post_job(
 
 
 async def post_when_served(
-    session: aiohttp.ClientSession, service: str, parameters: dict[str, Any], seconds: float = 20.0
+    session: aiohttp.ClientSession, service: str, parameters: dict[str, Any], seconds: float = 20.0, files: dict[str, bytes] | None = None
 ) -> dict[str, Any]:
     """The document of an accepted asynchronous job. A gateway hears of a new worker a moment after the worker is ready."""
     async with asyncio.timeout(seconds):
         while True:
-            status, document = await post_job(session, service, parameters)
+            status, document = await post_job(session, service, parameters, files)
             if status == 202:
                 return document
             assert document.get("code") == "no_worker", document
