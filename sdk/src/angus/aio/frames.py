@@ -156,6 +156,11 @@ class FrameStream:
         self._given += 1
         return _Given(self._given - 1, frame, parameters or {}, asyncio.get_running_loop().time(), must)
 
+    @property
+    def given(self) -> int:
+        """How many frames were given, which is the number that the next one gets."""
+        return self._given
+
     def _is_over(self) -> bool:
         return self._finished and not (self._must or self._newest or self._under_way)
 
