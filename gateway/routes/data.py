@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import hdrs, web
 
+from analytics.metrics import METRICS
 from analytics.periods import PAGE, SIZES, Size, buckets, instant, milliseconds, zone
 from analytics.tokens import Claims
-from analytics.totals import DEFINITION, HAPPINESS_UNIT, LOOKED_MS, PASSING_MS, STOPPED_MS, Totals
+from analytics.totals import DEFINITION, LOOKED_MS, PASSING_MS, STOPPED_MS
 from gateway.routes.services import json_response
 from gateway.state import DATA, base_url
 from shared.errors import InvalidParameter, TokenRefused
@@ -19,37 +19,8 @@ from shared.visits import Visit
 JsonObject = dict[str, Any]
 
 
-def _ratio(value: float, count: float, digits: int = 3) -> float | None:
-    return round(value / count, digits) if count else None
-
-
-#: Every metric by its name; docs/metrics.md says what they mean.
-METRICS: dict[str, Callable[[Totals], JsonObject]] = {
-    "passing_by": lambda of: {"value": of.passing_by},
-    "interested": lambda of: {"value": of.interested},
-    "stop_time": lambda of: {"value": _ratio(of.stop_ms / 1000, of.interested)},
-    "attention_time": lambda of: {"value": _ratio(of.attention_ms / 1000, of.interested)},
-    "category": lambda of: {
-        "senior_female": of.senior_female,
-        "senior_male": of.senior_male,
-        "young_female": of.young_female,
-        "young_male": of.young_male,
-    },
-    "gender": lambda of: {"?": of.interested - of.female - of.male, "female": of.female, "male": of.male},
-    "satisfaction": lambda of: {"value": _ratio(of.happiness / HAPPINESS_UNIT, of.happy_count, 4)},
-    "ots": lambda of: {"value": of.passing_by},
-    "watchers": lambda of: {"value": of.watchers},
-    "dwell": lambda of: {"value": _ratio(of.dwell_ms / 1000, of.passing_by)},
-    "attention": lambda of: {"value": _ratio(of.watched_ms / 1000, of.watchers)},
-    "conversion": lambda of: {"value": _ratio(of.watchers, of.passing_by, 4)},
-    "attraction": lambda of: {"value": _ratio(_mean(of.watched_ms, of.watchers), _mean(of.dwell_ms, of.passing_by), 4)},
-}
 _ENTITIES = ("metrics", "from_date", "to_date", "time", "page", "timezone")
 _VISITS = ("from_date", "to_date", "page")
-
-
-def _mean(value: float, count: int) -> float:
-    return value / count if count else 0.0
 
 
 async def entities(request: web.Request) -> web.Response:

@@ -22,13 +22,13 @@ from accounts.credentials import Proof
 from accounts.model import Plan, StreamSecret
 from accounts.store import Accounts, open_accounts
 from accounts.tables import StreamRow
+from analytics.metrics import METRICS
 from analytics.store import Visits
 from database.engine import Database
 from database.migrate import migrate
 from gateway.__main__ import job_ids, listen, open_data_face
 from gateway.app import build_app, open_gate
 from gateway.openapi import openapi_document
-from gateway.routes.data import METRICS
 from gateway.state import DataFace
 from shared.bootstrap import open_broker, open_stores
 from shared.settings import Settings, read_settings
