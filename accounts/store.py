@@ -236,6 +236,6 @@ async def open_accounts(settings: Settings, *, allow_demo: bool = False) -> Asyn
     vault = TokenVault(secret_of(settings))
     database = Database(settings.database_url, settings.store_seconds)
     try:
-        yield Accounts(database, vault, Passwords(), demo_allowed=allow_demo)
+        yield Accounts(database, vault, Passwords(most_waiting=settings.passwords_waiting), demo_allowed=allow_demo)
     finally:
         await database.close()

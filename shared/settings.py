@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     guesses_per_account: int = Field(10, gt=0, description="Most wrong passwords for one account in that time")
     guesses_per_address: int = Field(50, gt=0, description="Most wrong passwords from one address in that time")
     registrations_per_address: int = Field(10, gt=0, description="Most accounts registered from one address in that time")
+    passwords_waiting: int = Field(32, gt=0, description="Most passwords that wait to be looked at in a process; more are refused with 503")
     form_bytes: int = Field(65_536, gt=0, description="Largest form of the console")
 
     # Credentials and plans

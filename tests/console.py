@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores
 from shared.settings import Settings, read_settings
 from workers.catalog import Catalog
+from workers.compute import Computer
+from workers.contract import MediaLimits
+from workers.runner import Policy, Runner
+from workers.services.dummy import Dummy
 
 PASSWORD = "correct horse"
 SECRET = "k" * 32
@@ -100,8 +105,8 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(database: str, *, catalog: Catalog | None = None, allow_demo: bool = False, **settings: Any) -> AsyncIterator[House]:
-    """Migrates the database; ``settings`` as `read_settings` takes them."""
+async def open_house(database: str, *, dummy: bool = False, allow_demo: bool = False, **settings: Any) -> AsyncIterator[House]:
+    """Migrates the database; ``settings`` as `read_settings` takes them. With ``dummy`` that service is there, and worked for."""
     chosen = read_settings({}, **{"database": database, "secret_key": SECRET, "port": 0, **settings})
     await migrate(chosen.database_url)
     async with AsyncExitStack() as stack:
@@ -109,7 +114,12 @@ async def open_house(database: str, *, catalog: Catalog | None = None, allow_dem
         ids = job_ids(SECRET.encode())
         broker = await stack.enter_async_context(open_broker(chosen))
         stores = await stack.enter_async_context(open_stores(chosen, ids.shard))
-        gate = await stack.enter_async_context(open_gate(chosen, catalog or {}, broker, stores, accounts, ids))
+        catalog: Catalog = {(Dummy.name, Dummy.version): Dummy} if dummy else {}
+        if dummy:
+            runner = Runner(Computer(Dummy(), MediaLimits(), {}), broker, stores, Policy(), ThreadPoolExecutor(1), lambda _: None)
+            await runner.start()
+            stack.push_async_callback(runner.stop)
+        gate = await stack.enter_async_context(open_gate(chosen, catalog, broker, stores, accounts, ids))
         app = build_app(gate, {}, await open_data_face(chosen, accounts, stack))
         put_console(app, chosen, accounts)
         yield House(f"http://127.0.0.1:{await listen(app, chosen, stack)}", chosen, accounts, app, stack)

@@ -1,12 +1,22 @@
-"""Which event loop the contract tests run on."""
+"""Which event loop the contract tests run on, and the databases that they run against."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: SQLite always, PostgreSQL where one can be had."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_database"))
+    tmp_path.joinpath("folder of it").mkdir()
+    return f"sqlite+aiosqlite:///{tmp_path}/folder of it/accounts%20.db"
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

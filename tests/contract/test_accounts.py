@@ -35,15 +35,6 @@ PASSWORD = "correct horse"
 ANN = "Ann@example.com"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_database"))
-    tmp_path.joinpath("folder of it").mkdir()
-    return f"sqlite+aiosqlite:///{tmp_path}/folder of it/accounts%20.db"
-
-
 def settings_for(database: str, secret: str = "k" * 32, seconds: float = 5) -> Settings:
     return read_settings({}, database=database, secret_key=secret, store_seconds=seconds)
 

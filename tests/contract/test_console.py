@@ -1,20 +1,30 @@
-"""The console's accounts over HTTP and a database: coming in, staying in, going out."""
+"""The console's accounts and streams over HTTP and a database: coming in, staying in, changing things, going out."""
 
 from __future__ import annotations
 
+import asyncio
+import html
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from accounts.model import Plan
+from analytics.store import Visits
+from shared.visits import Visit
 from tests.console import PASSWORD, House, open_house
 
 ANN, BOB = "Ann@example.com", "bob@example.com"
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db") as opened:
+async def house(database: str) -> AsyncIterator[House]:
+    async with open_house(database, dummy=True, store_seconds=30) as opened:
         await opened.accounts.create_account(ANN, PASSWORD)
         yield opened
 
@@ -24,11 +34,214 @@ async def test_register_sign_in_and_out(house: House) -> None:
     await browser.get("/register")
     answer = await browser.post("/register", {"email": BOB, "password": PASSWORD, "again": PASSWORD})
     assert (answer.status, answer.location) == (303, "/login?registered")
-    assert (await browser.get("/streams")).location == "/login?next=%2Fstreams"
-    answer = await browser.sign_in(BOB, wanted="/streams")
-    assert (answer.status, answer.location) == (303, "/streams")
+    assert (await browser.get("/streams?page=2")).location == "/login?next=%2Fstreams%3Fpage%3D2"
+    answer = await browser.sign_in(BOB, wanted="/streams?page=2")
+    assert (answer.status, answer.location) == (303, "/streams?page=2")
     page = await browser.get("/streams")
     assert page.status == 200
     assert BOB in page.text
+    assert (await browser.get("/")).location == "/streams"
     assert (await browser.post("/logout")).location == "/login"
     assert (await browser.get("/streams")).status == 303
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"email": "nonsense", "password": PASSWORD, "again": PASSWORD}, "not an e-mail address"),
+        ({"email": BOB, "password": "short", "again": "short"}, "8 to 1024 characters"),
+        ({"email": BOB, "password": PASSWORD, "again": PASSWORD + "x"}, "differ"),
+        ({"email": BOB, "password": PASSWORD}, "differ"),
+        ({}, "not an e-mail address"),
+    ],
+)
+async def test_what_cannot_be_registered_is_said(house: House, fields: dict[str, str], said: str) -> None:
+    browser = await house.browser()
+    await browser.get("/register")
+    answer = await browser.post("/register", fields)
+    assert answer.status == 400
+    assert said in answer.text
+    assert 'role="alert"' in answer.text
+    assert len(await house.accounts.accounts()) == 1
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["//evil.example", "/\\evil.example", "https://evil.example/", "javascript:alert(1)", "evil", "/\t/evil.example", "/a\r\nX: y", "/é"],
+)
+async def test_signing_in_leads_nowhere_but_here(house: House, wanted: str) -> None:
+    answer = await (await house.browser()).sign_in(ANN, wanted=wanted)
+    assert (answer.status, answer.location) == (303, "/streams")
+
+
+async def test_a_new_password_signs_every_other_browser_out(house: House) -> None:
+    here, there = await house.signed_in(ANN), await house.signed_in(ANN)
+    wrong = {"current": "wrong horse", "password": "another horse", "again": "another horse"}
+    answer = await here.post("/account/password", wrong)
+    assert (answer.status, "not your password" in answer.text) == (400, True)
+    answer = await here.post("/account/password", {**wrong, "current": PASSWORD, "again": "yet another"})
+    assert (answer.status, "differ" in answer.text) == (400, True)
+    answer = await here.post("/account/password", {"current": PASSWORD, "password": "short", "again": "short"})
+    assert (answer.status, "8 to 1024" in answer.text) == (400, True)
+    assert (await there.get("/account")).status == 200
+    before = here.cookie("sensorium-login")
+    answer = await here.post("/account/password", {**wrong, "current": PASSWORD})
+    assert answer.location == "/account?changed"
+    assert here.cookie("sensorium-login") != before
+    assert (await here.get("/account?changed")).status == 200
+    assert (await there.get("/account")).status == 303
+    assert (await (await house.browser()).sign_in(ANN)).status == 401
+    assert (await (await house.browser()).sign_in(ANN, "another horse")).status == 303
+
+
+async def test_other_browsers_can_be_signed_out(house: House) -> None:
+    here, there = await house.signed_in(ANN), await house.signed_in(ANN)
+    assert "signed in in 2 browsers" in (await here.get("/account")).text
+    await here.post("/account/logins/end")
+    assert (await there.get("/account")).status == 303
+    assert "this browser only" in (await here.get("/account")).text
+
+
+async def test_an_account_is_deleted_with_everything_of_it(house: House) -> None:
+    secret = await house.accounts.add_stream(ANN, "Door")
+    await keep_a_visit(house, secret.client_id)
+    browser, other = await house.signed_in(ANN), await house.signed_in(ANN)
+    answer = await browser.post("/account/delete", {"current": "wrong horse"})
+    assert (answer.status, "not your password" in answer.text) == (400, True)
+    answer = await browser.post("/account/delete", {"current": PASSWORD})
+    assert (answer.status, answer.location) == (303, "/")
+    assert await house.accounts.accounts() == []
+    assert await house.accounts.verify(secret.client_id, secret.access_token) is None
+    assert await count_visits(house) == 0
+    for one in (browser, other):
+        assert (await one.get("/account")).status == 303
+
+
+async def keep_a_visit(house: House, stream: str) -> None:
+    visits = Visits(house.accounts.database, 50)
+    await visits.prepare()
+    await visits.write([(stream, Visit("0" * 36, 1_700_000_000.0, 5.0, 4.0, 2.0, 30.0, "female", 0.5, closed=True))])
+    assert await count_visits(house) == 1
+
+
+async def count_visits(house: House) -> int:
+    from sqlalchemy import text
+
+    async with house.accounts.database.reading() as session:
+        found = [await session.scalar(text(f"SELECT count(*) FROM {table}")) or 0 for table in ("visits", "visit_hours")]
+    assert found[0] == found[1]
+    return found[0]
+
+
+# Streams
+
+
+async def test_a_stream_from_its_beginning_to_its_end(house: House) -> None:
+    browser = await house.signed_in(ANN)
+    assert "No stream yet" in (await browser.get("/streams")).text
+    answer = await browser.post("/streams/new", {"name": "  Store #2 ", "plan": "developer"})
+    [stream] = await house.accounts.streams(ANN)
+    path = f"/streams/{stream.client_id}"
+    assert (answer.location, stream.name) == (path, "Store #2")
+    secret = await house.accounts.reveal(stream)
+    assert secret is not None
+    assert secret.access_token not in (await browser.get(path)).text
+    assert secret.access_token in (await browser.get(f"{path}/credentials")).text
+    await browser.post(f"{path}/rename", {"name": "Door"})
+    assert "Door" in (await browser.get("/streams")).text
+    answer = await browser.post(f"{path}/rename", {"name": "\x00"})
+    assert (answer.status, "1 to 100 printable" in answer.text) == (400, True)
+    await keep_a_visit(house, stream.client_id)
+    answer = await browser.post(f"{path}/delete", {"name": "Window"})
+    assert (answer.status, len(await house.accounts.streams(ANN))) == (400, 1)
+    assert (await browser.post(f"{path}/delete", {"name": "Door"})).location == "/streams"
+    assert await house.accounts.streams(ANN) == []
+    assert await count_visits(house) == 0
+    assert (await browser.get(path)).status == 404
+
+
+async def test_new_credentials_work_at_once_and_the_old_ones_no_more(house: House) -> None:
+    browser, client = await house.signed_in(ANN), await house.browser()
+    old = await house.accounts.add_stream(ANN, "Door")
+
+    async def status(token: str) -> int:
+        from aiohttp import encode_basic_auth
+
+        return (await client.ask("GET", "/services", headers={"Authorization": encode_basic_auth(old.client_id, token)})).status
+
+    assert await status(old.access_token) == 200
+    answer = await browser.post(f"/streams/{old.client_id}/rotate")
+    assert answer.location == f"/streams/{old.client_id}/credentials?rotated"
+    new = await house.accounts.reveal((await house.accounts.streams(ANN))[0])
+    assert new is not None
+    assert new.client_id == old.client_id
+    assert (await status(new.access_token), await status(old.access_token)) == (200, 401)
+
+
+async def test_the_plan_developer_has_one_stream_also_when_asked_many_times_at_once(house: House) -> None:
+    browser = await house.signed_in(ANN)
+    answers = await asyncio.gather(*(browser.post("/streams/new", {"name": f"Door {n}", "plan": "developer"}) for n in range(5)))
+    assert sorted(answer.status for answer in answers) == [303, 400, 400, 400, 400]
+    assert len(await house.accounts.streams(ANN)) == 1
+    assert "/streams/new" not in (await browser.get("/streams")).text
+
+
+async def test_enterprise_is_granted_by_operators_only(house: House) -> None:
+    browser = await house.signed_in(ANN)
+    for plan in ("enterprise", "gold", ""):
+        assert (await browser.post("/streams/new", {"name": "Door", "plan": plan})).status == 400
+    assert await house.accounts.streams(ANN) == []
+    await house.accounts.set_plan(ANN, Plan.ENTERPRISE)
+    for name in ("Door", "Window"):
+        assert (await browser.post("/streams/new", {"name": name, "plan": "enterprise"})).status == 303
+
+
+async def test_credentials_of_another_secret_key_are_said_to_be_lost(house: House, database: str) -> None:
+    await house.accounts.add_stream(ANN, "Door")
+    async with open_house(database, secret_key="another" * 8, store_seconds=30) as other:
+        browser = await other.signed_in(ANN)
+        [stream] = await other.accounts.streams(ANN)
+        page = await browser.get(f"/streams/{stream.client_id}/credentials")
+        assert (page.status, "another secret key" in page.text) == (200, True)
+        await browser.post(f"/streams/{stream.client_id}/rotate")
+        assert "access_token" in (await browser.get(f"/streams/{stream.client_id}/credentials")).text
+
+
+async def test_the_lines_do_what_they_say_when_pasted(house: House, tmp_path: Path) -> None:
+    await house.accounts.add_stream(ANN, "Door")
+    [stream] = await house.accounts.streams(ANN)
+    page = await (await house.signed_in(ANN)).get(f"/streams/{stream.client_id}/credentials")
+    hello, faces, python = (html.unescape(found) for found in re.findall(r'<code id="snippet-\d">(.*?)</code>', page.text, re.DOTALL))
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.zeros((64, 64, 3), np.uint8))
+    assert '"echo":"Hello world!"' in await output(["sh", "-c", f"{hello} -s"], tmp_path)
+    # there are no faces here: that the photograph and its document arrive is what is looked at
+    for words in (["sh", "-c", f"{faces} -s"], [sys.executable, "-c", python]):
+        assert "there is no service face_detection" in await output(words, tmp_path)
+
+
+async def output(words: list[str], folder: Path) -> str:
+    done = await asyncio.to_thread(subprocess.run, words, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# The database is away
+
+
+async def test_pages_say_when_the_database_is_away(tmp_path: Path) -> None:
+    async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db") as house:
+        await house.accounts.create_account(ANN, PASSWORD)
+        browser = await house.signed_in(ANN)
+        tmp_path.joinpath("it.db").rename(tmp_path / "elsewhere.db")
+        await house.accounts.database.close()
+        answer = await browser.get("/streams")
+        assert (answer.status, "text/html" in answer.headers["Content-Type"]) == (503, True)
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await browser.get("/login")).status == 503
+        assert (await (await house.browser()).get("/login")).status == 200  # which asks it nothing
+
+
+async def test_faces_without_the_console_have_no_pages(tmp_path: Path) -> None:
+    async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db", faces="gate,data") as house:
+        answer = await (await house.browser()).get("/login")
+        assert (answer.status, answer.headers["Content-Type"]) == (404, "application/problem+json")

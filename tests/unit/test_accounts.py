@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from accounts.model import StreamSecret, clean_name, email_key, is_client_id
 from accounts.passwords import Passwords
 from accounts.tokens import TokenVault, new_secret
 from database.engine import parse_url
+from shared.errors import Unavailable
 from shared.settings import SettingsError, read_settings
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -118,6 +120,15 @@ async def test_passwords() -> None:
 async def test_unfit_passwords_are_refused(password: str) -> None:
     with pytest.raises(PasswordRefused):
         await Passwords().hash(password)
+
+
+async def test_only_so_many_passwords_wait() -> None:
+    passwords = Passwords(at_once=1, most_waiting=2)
+    stored = await passwords.hash("correct horse")
+    outcomes = await asyncio.gather(*(passwords.matches(stored, "correct horse") for _ in range(10)), return_exceptions=True)
+    assert [outcome for outcome in outcomes if outcome is True] == [True] * 3
+    assert {type(outcome) for outcome in outcomes} == {bool, Unavailable}
+    assert await passwords.matches(stored, "correct horse")
 
 
 async def test_longest_password_is_compared_whole() -> None:
