@@ -77,6 +77,12 @@ class Browser:
             await self.get("/account")
         return answer
 
+    async def guess(self, email: str, password: str = "wrong horse", **more: Any) -> Answer:
+        """Try a password, from the form that is open or was open before."""
+        if not self.token:
+            await self.get("/login")
+        return await self.post("/login", {"email": email, "password": password}, **more)
+
     def cookie(self, name: str) -> str:
         found = self.session.cookie_jar.filter_cookies(URL(self.url)).get(name)
         return "" if found is None else found.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from aiohttp import web
@@ -12,20 +13,46 @@ from console.pages import render, see
 from console.routing import Entry, Route
 from console.snippets import snippets_for
 from console.state import console_of, form_of, gate_url, has_page, is_demo, signed_in, stream_of
-from shared.errors import NotFound
+from console.usage import bar_of, plan_in_words
+from shared.errors import NotFound, SignedOut
 from shared.log import get_logger
+from shared.privacy import ANALYSES, Analysis
 
 log = get_logger(__name__)
 
+_GONE = "there is no such stream"
+#: What a form brought about, told by the page that it leads to.
+_DONE = {
+    "renamed": "The name is changed.",
+    "rotated": "This is the new access token. The old one is void: other gateways notice within a minute.",
+    "privacy": "The analyses are set. Gateways take them up within a minute.",
+}
+#: The analyses of people that can be switched off, and what they find out.
+_ANALYSES: dict[Analysis, str] = {
+    "age": "how old somebody looks",
+    "gender": "female or male",
+    "expression": "what a face expresses, and the satisfaction made of it",
+    "identification": "who of an album it is",
+}
 _DASHBOARD = "/streams/{stream}/dashboard"
 
 
 async def overview(request: web.Request) -> web.Response:
-    """``GET /streams``."""
-    account = signed_in(request)
-    found = await console_of(request).accounts.streams(account.email)
-    full = account.plan is Plan.DEVELOPER and len(found) >= 1
-    return await render(request, "streams.html", streams=found, full=full, dashboard=has_page(request, _DASHBOARD))
+    """``GET /streams``: each with what was used of the plan; the account's whole where all streams share it."""
+    state, account = console_of(request), signed_in(request)
+    found = await state.accounts.ledger.of_account(account.id, time.time())
+    if found is None:
+        raise SignedOut
+    most = (await state.accounts.plans.limits())[account.plan].streams
+    usage, shared = found.usage, found.usage.allowance.scope == "account"
+    return await render(
+        request,
+        "streams.html",
+        streams=[(one.stream, None if shared else bar_of(usage.allowance, one.used, usage.renewed)) for one in found.streams],
+        whole=bar_of(usage.allowance, usage.used, usage.renewed) if shared else None,
+        full=most is not None and len(found.streams) >= most,
+        dashboard=has_page(request, _DASHBOARD),
+    )
 
 
 async def new_form(request: web.Request) -> web.Response:
@@ -34,7 +61,9 @@ async def new_form(request: web.Request) -> web.Response:
 
 
 async def _new_page(request: web.Request, status: int = 200, *, error: str = "", name: str = "") -> web.Response:
-    return await render(request, "stream_new.html", status, error=error, name=name)
+    limits = await console_of(request).accounts.plans.limits()
+    plans = [(plan, plan_in_words(limits[plan])) for plan in Plan]
+    return await render(request, "stream_new.html", status, error=error, name=name, plans=plans)
 
 
 async def add(request: web.Request) -> web.Response:
@@ -64,22 +93,28 @@ async def credentials(request: web.Request) -> web.Response:
     except SecretKeyChanged:
         return await _stream_page(request, error=f"{SecretKeyChanged.__doc__} Make a new access token to go on.")
     if secret is None:
-        raise NotFound("there is no such stream")
+        raise NotFound(_GONE)
     log.info("audit.credentials_shown", account=stream.account, stream=stream.client_id)
     return await _stream_page(request, secret=secret, snippets=snippets_for(gate_url(request), secret))
 
 
 async def _stream_page(request: web.Request, status: int = 200, **values: Any) -> web.Response:
+    stream, state = stream_of(request), console_of(request)
+    usage = await state.accounts.ledger.of_stream(stream.client_id, time.time())
+    if usage is None:
+        raise NotFound(_GONE)
     given: dict[str, Any] = {
         "secret": None,
         "snippets": [],
         "error": "",
-        "renamed": "renamed" in request.query,
-        "rotated": "rotated" in request.query,
+        "done": _DONE.get(request.query.get("done", ""), ""),
         "demo": is_demo(signed_in(request)),
         "dashboard": has_page(request, _DASHBOARD),
+        "usage": bar_of(usage.allowance, usage.used, usage.renewed),
+        "shared": usage.allowance.scope == "account",
+        "analyses": [(name, text, name not in stream.off) for name, text in _ANALYSES.items()],
     }
-    return await render(request, "stream.html", status, stream=stream_of(request), **{**given, **values})
+    return await render(request, "stream.html", status, stream=stream, **{**given, **values})
 
 
 async def rename(request: web.Request) -> web.Response:
@@ -89,17 +124,27 @@ async def rename(request: web.Request) -> web.Response:
         await console_of(request).accounts.rename_stream(stream, form_of(request).get("name", ""))
     except NameInvalid as error:
         return await _stream_page(request, 400, error=str(error))
-    return see(f"/streams/{stream.client_id}?renamed")
+    return see(f"/streams/{stream.client_id}?done=renamed")
 
 
 async def rotate(request: web.Request) -> web.Response:
     """``POST /streams/{stream}/rotate``: a new access token; the old one is void in this process at once, in others within a minute."""
     stream, state = stream_of(request), console_of(request)
     if await state.accounts.rotate(stream) is None:
-        raise NotFound("there is no such stream")
+        raise NotFound(_GONE)
     state.forget_credentials()
     log.info("audit.credentials_rotated", account=stream.account, stream=stream.client_id)
-    return see(f"/streams/{stream.client_id}/credentials?rotated")
+    return see(f"/streams/{stream.client_id}/credentials?done=rotated")
+
+
+async def privacy(request: web.Request) -> web.Response:
+    """``POST /streams/{stream}/privacy``: ``analysis``, once for each that is on; all others are off from now on."""
+    stream, state = stream_of(request), console_of(request)
+    on = form_of(request).getall("analysis", [])
+    await state.accounts.set_off(stream, [name for name in ANALYSES if name not in on])
+    state.forget_credentials()
+    log.info("audit.privacy_set", account=stream.account, stream=stream.client_id, on=[name for name in ANALYSES if name in on])
+    return see(f"/streams/{stream.client_id}?done=privacy")
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -121,6 +166,7 @@ ROUTES = [
     Route("GET", "/streams/{stream}", show),
     Route("GET", "/streams/{stream}/credentials", credentials),
     Route("POST", "/streams/{stream}/rename", rename),
+    Route("POST", "/streams/{stream}/privacy", privacy),
     Route("POST", "/streams/{stream}/rotate", rotate),
     Route("POST", "/streams/{stream}/delete", delete),
 ]

@@ -6,17 +6,14 @@ import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import encode_basic_auth
-from argon2 import PasswordHasher
 
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Plan
-from accounts.passwords import Passwords
 from console.assets import Assets
 from console.routing import collect
-from tests.console import PASSWORD, SECRET, Answer, Browser, House, open_house
+from tests.console import PASSWORD, SECRET, House, open_house
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 
@@ -31,116 +28,6 @@ async def house(place: str) -> AsyncIterator[House]:
     async with open_house(place, dummy=True) as opened:
         await opened.accounts.create_account(ANN, PASSWORD, Plan.ENTERPRISE)
         yield opened
-
-
-def told(answer: Answer, *own: str) -> tuple[int, str, str, list[str]]:
-    """Everything that an attacker can tell answers by, without what differs between any two browsers."""
-    text = re.sub(r"[0-9a-f]{64}", "", answer.text)
-    for word in own:
-        text = text.replace(word, "")
-    return answer.status, answer.location, text, sorted(name for name in answer.headers if name != "Date")
-
-
-# Guessing passwords
-
-
-async def guess(browser: Browser, email: str, password: str = "wrong horse", **more: Any) -> Answer:
-    if not browser.token:
-        await browser.get("/login")
-    return await browser.post("/login", {"email": email, "password": password}, **more)
-
-
-async def test_guesses_at_an_account_run_out_wherever_they_come_from_and_outlive_a_restart(house: House, place: str) -> None:
-    browser = await house.browser()
-    answers = [await guess(browser, ANN, headers={"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(12)]
-    assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
-    assert 0 < int(answers[-1].headers["Retry-After"]) <= 90
-    assert (await guess(browser, ANN, PASSWORD)).status == 429  # not even the right one tells that it is right
-    async with open_house(place) as again:
-        assert (await guess(await again.browser(), ANN, PASSWORD)).status == 429
-
-
-async def test_spraying_over_accounts_runs_out_by_address(place: str) -> None:
-    async with open_house(place, guesses_per_address=15) as house:
-        browser = await house.browser()
-        answers = [await guess(browser, f"guest{number}@example.com") for number in range(17)]
-        assert [answer.status for answer in answers] == [401] * 15 + [429] * 2
-
-
-async def test_addresses_are_believed_of_trusted_proxies_only(place: str) -> None:
-    async with open_house(place, guesses_per_address=3, trusted_proxies="127.0.0.1") as house:
-        browser = await house.browser()
-        for number in range(8):
-            answer = await guess(browser, f"guest{number}@example.com", headers={"X-Forwarded-For": f"6.6.6.6, 198.51.100.{number}"})
-            assert answer.status == 401
-
-
-async def test_guesses_of_others_do_not_lock_the_owner_out_of_a_known_browser(house: House) -> None:
-    owner = await house.signed_in(ANN)
-    await owner.post("/logout")
-    stranger = await house.browser()
-    for _ in range(11):
-        await guess(stranger, ANN)
-    assert (await guess(await house.browser(), ANN, PASSWORD)).status == 429
-    assert (await owner.sign_in(ANN)).status == 303
-    # neither does the mark of one account help against another, nor one that was made up
-    await house.accounts.create_account(BOB, PASSWORD)
-    for _ in range(11):
-        await guess(stranger, BOB)
-    await owner.post("/logout")
-    assert (await owner.sign_in(BOB)).status == 429
-    headers = {"Cookie": f"sensorium-form={stranger.cookie('sensorium-form')}; sensorium-device={'0' * 32}.{'0' * 32}"}
-    assert (await guess(stranger, BOB, PASSWORD, headers=headers)).status == 429
-
-
-async def test_whoever_finds_an_open_browser_cannot_guess_the_password_there(house: House) -> None:
-    browser = await house.signed_in(ANN)
-    fields = {"current": "wrong horse", "password": "another horse", "again": "another horse"}
-    statuses = [(await browser.post("/account/password", fields)).status for _ in range(11)]
-    assert statuses == [400] * 10 + [429]
-    assert (await browser.post("/account/delete", {"current": PASSWORD})).status == 429
-
-
-async def test_registering_without_end_is_refused(house: House) -> None:
-    browser = await house.browser()
-    await browser.get("/register")
-    fields = [{"email": f"guest{n}@example.com", "password": PASSWORD, "again": PASSWORD} for n in range(12)]
-    statuses = [(await browser.post("/register", one)).status for one in fields]
-    assert statuses == [303] * 10 + [429] * 2
-
-
-# Who has an account
-
-
-async def test_no_answer_tells_who_has_an_account(house: House) -> None:
-    answers = {}
-    for email in (ANN, ANN.upper(), "nobody@example.com"):
-        browser = await house.browser()
-        registering = {"email": email, "password": "another horse", "again": "another horse"}
-        wrong = await guess(browser, email, "wrong horse")
-        await browser.get("/register")
-        secret = {"username": email, "client_id": DEMO_SECRET.client_id, "access_token": "x"}
-        async with browser.session.post(f"{house.url}/api-token-authstream", json=secret) as response:
-            token = (response.status, await response.text())
-        answers[email] = (told(wrong, email), told(await browser.post("/register", registering), email), token)
-    assert len({str(answer) for answer in answers.values()}) == 1
-    assert await house.accounts.check_password(ANN, PASSWORD) is not None, "the account of another was taken over"
-
-
-async def test_every_answer_costs_the_same_work(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    work: list[str] = []
-    verify, hashed = Passwords._verify, PasswordHasher.hash
-    monkeypatch.setattr(Passwords, "_verify", lambda self, *given: work.append("verify") or verify(self, *given))
-    monkeypatch.setattr(PasswordHasher, "hash", lambda self, *given: work.append("hash") or hashed(self, *given))
-    await guess(await house.browser(), "warm@example.com")  # makes the hash of nobody, once a process
-    for email in (ANN, "nobody@example.com"):
-        work.clear()
-        browser = await house.browser()
-        await guess(browser, email)
-        assert work == ["verify"]
-        await browser.get("/register")
-        await browser.post("/register", {"email": email, "password": PASSWORD, "again": PASSWORD})
-        assert work == ["verify", "hash"]
 
 
 # Logins
@@ -199,8 +86,8 @@ async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(place: str, p
 async def test_credentials_of_a_stream_open_no_page(house: House) -> None:
     secret = await house.accounts.add_stream(ANN, "Door")
     browser = await house.browser()
-    assert (await guess(browser, secret.client_id, secret.access_token)).status == 401
-    assert (await guess(browser, ANN, secret.access_token)).status == 401
+    assert (await browser.guess(secret.client_id, secret.access_token)).status == 401
+    assert (await browser.guess(ANN, secret.access_token)).status == 401
     for header in (encode_basic_auth(secret.client_id, secret.access_token), encode_basic_auth(ANN, PASSWORD)):
         assert (await browser.get("/streams", headers={"Authorization": header})).location.startswith("/login")
 
@@ -215,7 +102,7 @@ async def test_published_credentials_are_worth_nothing_outside_the_demonstration
         stranger = await house.browser()
         basic = {"Authorization": encode_basic_auth(DEMO_SECRET.client_id, DEMO_SECRET.access_token)}
         assert (await stranger.ask("GET", "/services", headers=basic)).status == 401
-        assert (await guess(stranger, DEMO_EMAIL, PASSWORD)).status == 401
+        assert (await stranger.guess(DEMO_EMAIL, PASSWORD)).status == 401
         stranger.headers["Cookie"] = f"sensorium-login={word}"
         assert (await stranger.get("/streams")).status == 303
 
@@ -314,7 +201,7 @@ async def test_no_secret_is_in_an_address(house: House) -> None:
 
 async def test_no_secret_is_in_the_log(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     browser = await house.browser()
-    await guess(browser, ANN, "wrong horse of mine")
+    await browser.guess(ANN, "wrong horse of mine")
     browser = await house.signed_in(ANN)
     word, token = browser.cookie("sensorium-login"), browser.token
     await browser.post("/streams/new", {"name": "Door"})

@@ -7,6 +7,7 @@ import html
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from accounts.model import Plan
 from analytics.store import Visits
+from shared.usage import DayOfUse, day_of
 from shared.visits import Visit
 from tests.console import PASSWORD, House, open_house
 
@@ -171,7 +173,7 @@ async def test_new_credentials_work_at_once_and_the_old_ones_no_more(house: Hous
 
     assert await status(old.access_token) == 200
     answer = await browser.post(f"/streams/{old.client_id}/rotate")
-    assert answer.location == f"/streams/{old.client_id}/credentials?rotated"
+    assert answer.location == f"/streams/{old.client_id}/credentials?done=rotated"
     new = await house.accounts.reveal((await house.accounts.streams(ANN))[0])
     assert new is not None
     assert new.client_id == old.client_id
@@ -194,6 +196,32 @@ async def test_enterprise_is_granted_by_operators_only(house: House) -> None:
     await house.accounts.set_plan(ANN, Plan.ENTERPRISE)
     for name in ("Door", "Window"):
         assert (await browser.post("/streams/new", {"name": name, "plan": "enterprise"})).status == 303
+
+
+async def test_use_of_the_plan_is_seen(house: House) -> None:
+    account, secret = (await house.accounts.accounts())[0], await house.accounts.add_stream(ANN, "Door")
+    await house.accounts.ledger.save([DayOfUse(account.id, secret.client_id, day_of(time.time()), 7500)])
+    browser = await house.signed_in(ANN)
+    for path in ("/streams", f"/streams/{secret.client_id}"):
+        page = (await browser.get(path)).text
+        assert '<progress max="10800" value="7500"' in page
+        assert "2 h 5 min of 3 h this month" in page
+        assert "all streams together" in page
+    await house.accounts.set_plan(ANN, Plan.ENTERPRISE)
+    page = (await browser.get("/streams")).text
+    assert "2 h 5 min of 12 h this day" in page
+    assert "all streams together" not in page
+
+
+async def test_analyses_of_people_can_be_switched_off(house: House) -> None:
+    secret = await house.accounts.add_stream(ANN, "Door")
+    browser, path = await house.signed_in(ANN), f"/streams/{secret.client_id}"
+    assert (await browser.get(path)).text.count("checked") == 4
+    fields = [("csrf", browser.token), ("analysis", "age"), ("analysis", "gender"), ("analysis", "nonsense")]
+    answer = await browser.ask("POST", f"{path}/privacy", data=fields, headers={"Origin": browser.url})
+    assert answer.location == f"{path}?done=privacy"
+    assert (await house.accounts.streams(ANN))[0].off == ("expression", "identification")
+    assert re.findall(r'value="(\w+)" checked', (await browser.get(path)).text) == ["age", "gender"]
 
 
 async def test_credentials_of_another_secret_key_are_said_to_be_lost(house: House, database: str) -> None:
