@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
 from accounts.guessing import Guessing
@@ -11,8 +13,9 @@ from accounts.store import Accounts
 from console.assets import Assets
 from console.guard import guarded
 from console.pages import error_page, make_environment
+from console.remembered import Remembered
 from console.routing import collect
-from console.state import CONSOLE, HANDLERS, Console, Keys
+from console.state import CONSOLE, HANDLERS, USAGE_PAGE, Console, Keys
 from gateway.middleware import ERROR_PAGES
 from gateway.state import GATE
 from shared.settings import Settings
@@ -32,6 +35,7 @@ def make_console(settings: Settings, accounts: Accounts, app: web.Application) -
         assets=Assets(),
         routes=routes,
         navigation=navigation,
+        usage=Remembered(lambda page: accounts.ledger.of_all(time.time(), page=page, size=USAGE_PAGE), settings.facts_seconds),
         forget_credentials=app[GATE].authenticate.forget,
     )
 

@@ -13,10 +13,15 @@ from accounts.guessing import Guessing
 from accounts.logins import Login, Logins
 from accounts.model import DEMO_EMAIL, Account, Stream, email_key
 from accounts.store import Accounts
+from accounts.usage import AccountUsage
 from console.assets import Assets
+from console.remembered import Remembered
 from console.routing import Entry, Handler, Route
 from gateway.state import GATE, Gate, base_url
 from shared.settings import Settings
+
+#: Accounts on a page of their usage.
+USAGE_PAGE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The parts of the console. ``forget_credentials``: to be called once a stream's credentials were changed."""
+    """The parts of the console. ``usage``: pages of `USAGE_PAGE` accounts, and how many there are. ``forget_credentials``: to be called once a stream's credentials were changed."""
 
     settings: Settings
     accounts: Accounts
@@ -40,6 +45,7 @@ class Console:
     assets: Assets
     routes: list[Route]
     navigation: list[Entry]
+    usage: Remembered[int, tuple[list[AccountUsage], int]]
     forget_credentials: Callable[[], None]
 
 

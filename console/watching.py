@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from accounts.usage import AccountUsage
 from shared.facts import DeadLetter
 from shared.operations import Facts
 
@@ -28,7 +30,7 @@ def duration(seconds: float | None) -> str:
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds:.1f}".removesuffix(".0") + " s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def rate(per_second: float | None) -> str:
@@ -91,6 +93,28 @@ def view(facts: Facts) -> dict[str, Any]:
         "session_count": None if facts.sessions is None else sum(sessions.values()),
         "reasons": REASONS,
     }
+
+
+def used_view(accounts: Sequence[AccountUsage]) -> list[dict[str, Any]]:
+    """What the table of usage is given: ``share`` (0..100) is None where there is no limit, or where it is each stream's own."""
+    rows = []
+    for one in accounts:
+        allowance = one.usage.allowance
+        limit = allowance.seconds
+        per_account = limit is not None and allowance.scope == "account"
+        allowed = "no limit" if limit is None else f"{limit / 3600:g} h a {allowance.period}" + ("" if per_account else " for each stream")
+        share = round(100 * min(1.0, one.usage.used / limit)) if limit and per_account else None
+        rows.append(
+            {
+                "email": one.account.email,
+                "plan": one.account.plan.value,
+                "used": one.usage.used,
+                "allowed": allowed,
+                "share": share,
+                "renewed": one.usage.renewed,
+            }
+        )
+    return rows
 
 
 def as_json(facts: Facts) -> dict[str, Any]:

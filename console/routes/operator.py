@@ -5,6 +5,7 @@ Facts of the system only. What tenants sent is not among them.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -12,9 +13,9 @@ from aiohttp import web
 
 from console.pages import render, see
 from console.routing import Access, Entry, Route
-from console.state import gate_of, signed_in
-from console.watching import REASONS, as_json, letter_as_json, view
-from shared.errors import NotFound, NotRequeueable, Unavailable
+from console.state import console_of, gate_of, signed_in
+from console.watching import REASONS, as_json, letter_as_json, used_view, view
+from shared.errors import NotFound, NotRequeueable, StoreAway, Unavailable
 from shared.log import get_logger
 from shared.operations import LATEST, Operations
 
@@ -33,7 +34,7 @@ async def overview(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.Response:
     """``GET /operator/live``: the sections that change, for the page's script. The same facts for everybody who looks."""
-    return await render(request, "operator/live.html", **view(await _operations(request).facts()))
+    return await render(request, "operator/live.html", **await _everything(request))
 
 
 async def facts(request: web.Request) -> web.Response:
@@ -87,8 +88,20 @@ async def _refused(request: web.Request, status: int, reason: str) -> web.Respon
 
 
 async def _page(request: web.Request, status: int, done: str = "", refused: str = "") -> web.Response:
-    facts = await _operations(request).facts()
-    return await render(request, "operator/page.html", status, done=done, refused=refused, **view(facts))
+    return await render(request, "operator/page.html", status, done=done, refused=refused, **await _everything(request))
+
+
+async def _everything(request: web.Request) -> dict[str, Any]:
+    facts, usage = await asyncio.gather(_operations(request).facts(), _usage(request))
+    return {**view(facts), **usage}
+
+
+async def _usage(request: web.Request) -> dict[str, Any]:
+    try:
+        found, total = await console_of(request).usage.get(1)
+    except StoreAway:
+        return {"used": None, "accounts_total": 0}
+    return {"used": used_view(found), "accounts_total": total}
 
 
 def _operations(request: web.Request) -> Operations:

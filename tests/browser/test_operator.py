@@ -73,6 +73,7 @@ def test_a_dead_letter_is_seen_as_it_comes_and_put_back(watched: tuple[System, P
     expect(workers).to_contain_text("100 %", timeout=SOON_MS)
     letters = page.get_by_role("table", name="Dead letters")
     expect(letters.get_by_role("button", name="Requeue")).to_have_count(3, timeout=SOON_MS)  # without a reload
+    expect(page.get_by_role("table", name="Usage")).to_contain_text(DEMO_EMAIL)
     assert "sent-" not in page.content()
     assert_accessible(page)
     shots.take(page, "operator")
@@ -90,6 +91,14 @@ def test_a_dead_letter_is_seen_as_it_comes_and_put_back(watched: tuple[System, P
     expect(page.get_by_text("The dead letter is deleted.")).to_be_visible()
     expect(letters.get_by_role("button", name="Requeue")).to_have_count(1)
     assert run(end_of(system, process, urls[1]))["code"] == "deadline_exceeded"
+
+
+def test_further_pages_can_be_looked_at(watched: tuple[System, Process], page: Page, shots: Shots) -> None:
+    sign_in(page, watched[1].url, DEMO_EMAIL, DEMO_PASSWORD)
+    for name in ("usage", "dead-letters"):
+        page.goto(f"{watched[1].url}/operator/{name}")
+        assert_accessible(page)
+        shots.take(page, f"operator-{name}")
 
 
 def test_it_can_be_paused_and_told_when_nobody_answers(watched: tuple[System, Process], page: Page) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from accounts.tables import AccountRow
 from gateway.state import GATE, Gate
 from shared.events import Failed, Requeued
 from shared.facts import ServedFacts, WorkerFacts
 from shared.jobs import Job, Turn, session_key
 from shared.ports import Delivery, Entry, Message
+from shared.usage import DayOfUse, day_of
 from tests.console import PASSWORD, Browser, House, open_house
 from tests.fakes import MISBEHAVING, TENANT, make_job
 from workers.catalog import load_catalog
@@ -194,3 +196,32 @@ async def test_a_broker_that_is_away_is_told(house: House, operator: Browser) ->
     assert "The broker was closed" in page.text
     assert "nothing is known of the queues" in page.text
     assert (await facts(operator))["queues"] is None
+
+
+async def test_what_accounts_used_is_told_by_the_page(house: House, operator: Browser) -> None:
+    ann = await house.accounts.check_password(ANN, PASSWORD)
+    assert ann is not None
+    await house.accounts.ledger.save([DayOfUse(ann.id, "a-stream", day_of(time.time()), 5400)])
+    for path in ("/operator", "/operator/usage"):
+        text = (await operator.get(path)).text
+        for word in (ANN, "developer", "1.5 h", "50 %", "3 h a month"):
+            assert word in text, (path, word)
+    answer = json.loads((await operator.get("/operator/usage", headers={"Accept": "application/json"})).text)
+    assert answer["total"] == 2
+    (told,) = [one for one in answer["accounts"] if one["account"] == ANN]
+    assert (told["used"], told["allowed"], told["period"], told["scope"]) == (5400, 10800, "month", "account")
+
+
+async def test_more_accounts_than_a_page_holds(house: House, operator: Browser) -> None:
+    emails = [f"more-{number}@example.com" for number in range(20)]
+    rows = [AccountRow(id=email[:36], email=email, email_key=email, password_hash="", plan="developer", operator=False) for email in emails]
+    async with house.accounts.database.writing() as session:  # without twenty passwords to hash
+        session.add_all(rows)
+    await asyncio.sleep(0.02)  # what is remembered grows too old
+    assert "2 more accounts" in (await operator.get("/operator")).text
+    second = (await operator.get("/operator/usage?page=2")).text
+    first = (await operator.get("/operator/usage")).text
+    assert all((f">{email}<" in first) != (f">{email}<" in second) for email in (*emails, ANN))  # each once
+    assert "21 to 22 here" in second
+    for odd in ("0", "-1", "x", "999999", "99999999999"):
+        assert (await operator.get(f"/operator/usage?page={odd}")).status == 200
