@@ -79,6 +79,16 @@ class Activity:
         finally:
             self._running.pop(number, None)
 
+    def prepare(self, work: Work) -> float:
+        """Prepare a frame ahead of its turn and measure it, in seconds. Called in model threads."""
+        number, begin = next(self._numbers), time.perf_counter()
+        self._running[number] = begin
+        try:
+            self._computer.prepare(work)
+            return time.perf_counter() - begin
+        finally:
+            self._running.pop(number, None)
+
     def _span(self, works: Sequence[Work]) -> AbstractContextManager[Any]:
         """A batch belongs to the trace of its first job, and is linked to those of the others."""
         traces = [work.job.trace for work in works if work.job.trace is not None]

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import PerceptionError
 from shared.jobs import Job
 from shared.ports import Delivery, Snapshot
-from workers.contract import Item, SampleSource, Service
+from workers.contract import File, Input, Item, SampleSource, Service
 
 #: What a batch costs beside its computation, in seconds: a thread is woken, results are stored, deliveries acknowledged.
 _BATCH_COST = 0.0005
@@ -25,7 +25,7 @@ class Work:
 
     ``seen`` is the session as it was when the frame's turn came; ``alone`` is set once somebody may have died of it.
     ``received`` is seconds since 1970, ``files`` the bytes of the job's blobs by reference, ``samples`` where those of its
-    albums can be had.
+    albums can be had. ``prepared``: its input, when it was validated, decoded and looked at while it waited for its turn.
     """
 
     delivery: Delivery
@@ -36,6 +36,7 @@ class Work:
     seen: Snapshot | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     samples: SampleSource | None = None
+    prepared: Input | None = None
 
 
 class Pending:
@@ -80,9 +81,6 @@ def measure_batch(service: Service[Any, Any], wanted: int) -> int:
     Runs the service's example (which also warms its networks up). Raises what the service raises or answers.
     """
     example = service.example()
-    for value in vars(example).values():
-        if hasattr(value, "decode") and not isinstance(value, bytes | str):
-            value.decode()
     _rate(service, example, 1)
     if wanted or service.max_batch == 1:
         return max(1, min(wanted or 1, service.max_batch))
@@ -102,7 +100,7 @@ def _rate(service: Service[Any, Any], example: Any, size: int, repetitions: int 
     times = []
     for _ in range(repetitions):
         state = service.state_type
-        batch: Sequence[Item[Any]] = [Item(example, state() if state else None) for _ in range(size)]
+        batch: Sequence[Item[Any]] = [Item(_anew(example), state() if state else None) for _ in range(size)]
         begin = time.perf_counter()
         answers = service.process(batch)
         times.append(time.perf_counter() - begin)
@@ -110,3 +108,11 @@ def _rate(service: Service[Any, Any], example: Any, size: int, repetitions: int 
             if isinstance(answer, PerceptionError):
                 raise answer
     return size / (min(times) + _BATCH_COST)
+
+
+def _anew(example: Input) -> Input:
+    """The example with files of its own, decoded: what is remembered of a picture must not make the next run look fast."""
+    files = {name: type(value)(value.data) for name in type(example).model_fields if isinstance(value := getattr(example, name), File)}
+    for file in files.values():
+        file.decode()
+    return example.model_copy(update=files)

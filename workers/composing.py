@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -94,6 +94,13 @@ class ComposedService(Service[ComposedInput, ComposedOutput]):
     def join(self, parts: Mapping[str, Part | PerceptionError]) -> None:
         """Take the loaded services by name, or the reason why one could not be loaded. Called instead of `load`."""
         self.parts = parts
+
+    def prepare(self, inputs: Sequence[ComposedInput]) -> None:
+        """What each service that is asked would do ahead by itself."""
+        for name, part in self.parts.items():
+            asked = [given.parts[name] for given in inputs if name in given.parts]
+            if asked and isinstance(part, Part):
+                part.service.prepare(asked)
 
     @classmethod
     def over(cls, catalog: Mapping[tuple[str, int], ServiceType]) -> type[Self]:

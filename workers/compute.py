@@ -17,7 +17,7 @@ from shared.events import Done, Event, Failed
 from shared.log import get_logger
 from shared.visits import Visit
 from workers.batching import Work
-from workers.contract import File, Files, Item, MediaLimits, Output, Service, invalid_parameter
+from workers.contract import File, Files, Input, Item, MediaLimits, Output, Service, invalid_parameter
 
 log = get_logger(__name__)
 
@@ -83,17 +83,34 @@ class Computer:
         """Nobody fails for a neighbour: each item once more, alone, with its input and state decoded afresh."""
         if len(items) == 1:
             return {next(iter(items)): _failure(error)}
+        for index in items:
+            works[index].prepared = None
         return {index: self.run([works[index]])[0] for index in items}
 
+    def prepare(self, work: Work) -> None:
+        """Do ahead what the frame needs no state for. Never raises: what fails here fails again in `run`, where it is answered."""
+        try:
+            parameters = self._input(work)
+            self.service.prepare([parameters])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is dealt with when its turn has come
+            log.debug("frame.not_prepared", service=self.service.name, error=type(error).__name__)
+        else:
+            work.prepared = parameters
+
     def _item(self, work: Work) -> Item[Any]:
+        parameters = work.prepared if work.prepared is not None else self._input(work)
+        return Item(parameters, self._state(work), _gap(work), work.job.created, work.job.off)
+
+    def _input(self, work: Work) -> Input:
+        """The validated input, its files decoded."""
         files = Files({**work.job.files, **work.files}, self.limits, work.samples)
         try:
-            parameters = self.service.input_type.model_validate(work.job.parameters, context=files.context())
+            parameters: Input = self.service.input_type.model_validate(work.job.parameters, context=files.context())
         except ValidationError as error:
             raise invalid_parameter(error) from None
         for name in type(parameters).model_fields:
             _decode(getattr(parameters, name), name)
-        return Item(parameters, self._state(work), _gap(work), work.job.created, work.job.off)
+        return parameters
 
     def _state(self, work: Work) -> BaseModel | None:
         if work.seen is None or self.service.state_type is None:

@@ -298,6 +298,13 @@ class Service(ABC, Generic[In, Out]):
     def load(self, models: Models) -> None:
         """Open what `process` needs. Called once, before the first batch, outside the event loop."""
 
+    def prepare(self, inputs: Sequence[In]) -> None:
+        """Do what `process` does with these inputs before it needs their state, and remember it with them.
+
+        Called from several threads, for frames of sessions that wait for their turn; their files are decoded. May be left
+        out for any frame, and need not be overridden.
+        """
+
     @abstractmethod
     def process(self, batch: Sequence[Item[In]]) -> Sequence[Out | PerceptionError]:
         """Answer every item, in order. One item's error, returned in its place, does not fail its neighbours.

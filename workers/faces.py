@@ -86,6 +86,9 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
     def load(self, models: Models) -> None:
         self._detector = models.open(yunet.MODEL)
 
+    def prepare(self, inputs: Sequence[FaceInput]) -> None:
+        detect_faces(self._detector, [given.image for given in inputs])
+
     def measure(self, sights: Sequence[Sight]) -> Array:
         """float [n, k], finite, k fixed: what is to be known of the n faces of all pictures, picture by picture, n at least 1.
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shared import metrics, trace
@@ -33,6 +34,7 @@ from shared.log import get_logger
 from shared.ports import Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
 from workers.activity import Activity, Held
+from workers.ahead import Ahead
 from workers.batching import Pending, Work
 from workers.compute import Computer
 from workers.samples import SampleReader
@@ -97,6 +99,7 @@ class Runner:
         self._activity = Activity(computer, policy.slots, policy.batch)
         self._stateful = service.state_type is not None
         self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
+        self._ahead = Ahead(policy.slots)
         self._samples = SampleReader(stores.blobs, policy.read_seconds)
         self._settler = Settler(broker, stores, self.name, attempts=policy.attempts, retry_pause=policy.retry_pause)
         self._inbox: list[Held] = []
@@ -213,10 +216,12 @@ class Runner:
             if (await self._stores.results.finished([job.id]))[0]:
                 self._settler.acknowledge_duplicate(work)
                 return False
-        if not await self._fetch_blobs(work) or not await self._turn_came(work):
+        if not await self._fetch_blobs(work):
             return False
         if work.job.samples:
             work.samples = await self._samples.of(work.job)
+        if not await self._turn_came(work):
+            return False
         work.alone = work.delivery.redelivered
         return True
 
@@ -239,7 +244,10 @@ class Runner:
         turn = work.job.turn
         if turn is None or not self._stateful:
             return True
-        work.seen = await self._turns.wait(turn)
+        try:
+            work.seen = await self._turns.wait(turn, partial(self._prepare_meanwhile, work))
+        finally:
+            await self._ahead.leave(work)
         if work.seen is not None:
             return await self._is_in_time(work)
         if (await self._stores.results.finished([work.job.id]))[0]:
@@ -258,6 +266,25 @@ class Runner:
             share = math.ceil(len(self._pending) / self._free)  # a full batch in one thread must not leave the others idle
             self._free -= 1
             self._spawn(self._run(self._pending.take(min(self._policy.batch, share))))
+        while self._free > 0 and not self._stopping and (work := self._ahead.next()) is not None:
+            self._free -= 1
+            self._spawn(self._prepare(work))
+
+    def _prepare_meanwhile(self, work: Work) -> None:
+        self._ahead.add(work)
+        self._dispatch()
+
+    async def _prepare(self, work: Work) -> None:
+        loop = asyncio.get_running_loop()
+        stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
+        try:
+            seconds = await loop.run_in_executor(self._pool, self._activity.prepare, work)
+        finally:
+            stuck.cancel()
+            self._free += 1
+            self._ahead.prepared(work)
+        self._activity.computed(0, seconds)
+        self._dispatch()
 
     async def _run(self, batch: list[Work]) -> None:
         if batch[0].alone and not await self._may_try(batch[0]):

@@ -8,6 +8,7 @@ advanced.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from shared import metrics
 from shared.jobs import Turn
@@ -33,10 +34,10 @@ class Turns:
         self._gauge = metrics.PARKED.labels(service)
         self._parked = 0
 
-    async def wait(self, turn: Turn) -> Snapshot | None:
+    async def wait(self, turn: Turn, on_park: Callable[[], None] | None = None) -> Snapshot | None:
         """The session as it is when the turn has come, or None when the turn is over already.
 
-        A predecessor that stays away for too long is given up. Raises `TooManyParked` and `StoreAway`.
+        ``on_park`` is called when it has to be waited for. A predecessor that stays away for too long is given up. Raises `TooManyParked` and `StoreAway`.
         """
         snapshot = await self._store.load(turn.session)
         if not _waits(turn, snapshot):
@@ -45,6 +46,8 @@ class Turns:
             raise TooManyParked
         self._park(1)
         try:
+            if on_park is not None:
+                on_park()
             return await self._parked_until_ready(turn)
         finally:
             self._park(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ from shared.jobs import Job, Turn
 from shared.ports import Delivery
 from tests.fakes import misbehaver
 from workers.batching import Pending, Work, measure_batch
-from workers.contract import Input, Item, Output, Service
+from workers.contract import Image, Input, Item, Output, Service
+from workers.faces import drawn_face
 
 
 class InHand:
@@ -131,3 +133,39 @@ def test_the_example_of_a_service_has_an_answer() -> None:
     service: Service[Any, Any] = misbehaver()
     assert 1 <= measure_batch(service, 0) <= service.max_batch
     assert len(service.process([Item(service.example())])) == 1
+
+
+class Pictured(Input):
+    image: Image
+
+
+class Remembering(Service[Pictured, Nothing]):
+    """Knows a picture again, as the services that look at faces do: only the first look takes time, and that for each picture."""
+
+    name = "remembering"
+    input_type = Pictured
+    output_type = Nothing
+    max_batch = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: WeakSet[Image] = WeakSet()
+        self.looks = 0
+
+    def process(self, batch: Sequence[Item[Pictured]]) -> Sequence[Nothing]:
+        for item in batch:
+            if item.input.image not in self.known:
+                self.known.add(item.input.image)
+                self.looks += 1
+                time.sleep(0.005)
+        return [Nothing() for _ in batch]
+
+    @classmethod
+    def example(cls) -> Pictured:
+        return Pictured(image=Image(drawn_face()))
+
+
+def test_a_service_that_knows_a_picture_again_is_measured_on_new_ones() -> None:
+    service = Remembering()
+    assert measure_batch(service, 0) == 1
+    assert service.looks == 3 + 3 + 3 * 2

@@ -132,6 +132,9 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
     def load(self, models: Models) -> None:
         self._detector, self._embedder = models.open(yunet.MODEL), models.open(face_embedding.MODEL)
 
+    def prepare(self, inputs: Sequence[FaceRecognitionInput]) -> None:
+        detect_faces(self._detector, [given.image for given in inputs])
+
     def process(self, batch: Sequence[Item[FaceRecognitionInput]]) -> Sequence[FaceRecognitionOutput | PerceptionError]:
         until = time.monotonic() + READING_SECONDS
         known = [self._know(item.input.album, until) for item in batch]

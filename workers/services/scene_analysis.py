@@ -128,6 +128,9 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
     def load(self, models: Models) -> None:
         self._networks = Networks(models)
 
+    def prepare(self, inputs: Sequence[SceneAnalysisInput]) -> None:
+        self._networks.faces([given.image for given in inputs])
+
     def process(self, batch: Sequence[Item[SceneAnalysisInput]]) -> Sequence[SceneAnalysisOutput]:
         images = [item.input.image for item in batch]
         found = self._networks.people(images, [PRESETS[item.input.camera_position].min_score for item in batch])
