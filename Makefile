@@ -14,7 +14,7 @@ IMAGE_LOCK := $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2
 IMAGE_EXTRAS := --extra rabbitmq --extra redis --extra postgresql --extra tracing
 LOCK_SDK := $(subst 3.11,3.9,$(LOCK))
 
-.PHONY: help setup run test test-sdk test-compose test-k8s check services demo bench accuracy format lock env-example k8s clean
+.PHONY: help setup run test test-sdk test-compose test-k8s check services demo bench accuracy docs-api format lock env-example k8s clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -69,6 +69,11 @@ bench: $(DEV) ## Measure throughput and latency (bench/README.md)
 accuracy: $(DEV) ## Measure every service on labelled data (SENSORIUM_TESTDATA), write docs/accuracy.md
 	@$(BIN)/sensorium models pull
 	@exec $(BIN)/python -m bench.accuracy $(ARGS)
+
+docs-api: $(DEV) ## Write docs/api.md and the table of docs/errors.md from the code and from real answers
+	@$(BIN)/sensorium models pull
+	@PYTHONPATH=sdk/src $(BIN)/python -m tools.api_page
+	@$(BIN)/python -m tools.errors_page
 
 format: $(DEV) ## Lay out the code and mend what can be mended
 	$(BIN)/ruff check --fix .

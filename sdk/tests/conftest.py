@@ -143,7 +143,7 @@ def untrusted(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def conf() -> Iterator[Configuration]:
     """A configuration whose retries wait for almost nothing."""
-    from angus._core.retries import Retries
+    from angus.retries import Retries
 
     configuration = Configuration()
     configuration.retries = Retries(attempts=3, first=0.001)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import pytest
 
 import angus.aio
-from angus._core.retries import Retries
 from angus.errors import ApiError, ConfigurationError, StillRunning, Unreachable
 from angus.results import Dummy
+from angus.retries import Retries
 from tests.conftest import CLOSED, DEMO, Scripted, answer
 
 JOBS = "/services/dummy/1/jobs"

@@ -10,9 +10,9 @@ import pytest
 
 import angus.aio
 import angus.client
-from angus._core.retries import Retries
 from angus.client.rest import Configuration
 from angus.errors import ApiError
+from angus.retries import Retries
 from tests.conftest import DEMO, Scripted, answer
 
 QUICK = Retries(attempts=2, first=0.001)

@@ -15,8 +15,8 @@ import pytest
 from angus import results, sound
 from angus._core.lanes import Lanes
 from angus._core.parts import PartReader, boundary_of, part_of
-from angus._core.retries import NO_RETRIES, Retries, retry_after_of
 from angus.errors import AngusError
+from angus.retries import NO_RETRIES, Retries, retry_after_of
 
 
 def test_pauses_grow_are_drawn_and_respect_the_server() -> None:

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from typing import Optional
 
 from angus._core import config
-from angus._core.retries import NO_RETRIES
 from angus.errors import AngusError
+from angus.retries import NO_RETRIES
 
 #: Where Sensorium is after `make run`.
 DEFAULT_ROOT = "http://127.0.0.1:8000"

@@ -7,8 +7,8 @@ from typing import Optional
 
 import httpx
 
-from angus._core.retries import LATER, Retries, retry_after_of
 from angus.errors import Unreachable
+from angus.retries import LATER, Retries, retry_after_of
 
 #: The request cannot have arrived.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

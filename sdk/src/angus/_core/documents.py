@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 from urllib.parse import urljoin, urlsplit
 
-from angus._core.retries import retry_after_of
 from angus.errors import AngusError, ApiError, NoSuchService
+from angus.retries import retry_after_of
 
 #: Statuses of a job that is not finished.
 ACCEPTED = 202

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Optional, Union
 
 from angus._core import config
-from angus._core.retries import Retries
 from angus.aio.composite import CompositeJob, CompositeService
 from angus.aio.connection import Connection, Services
 from angus.aio.frames import Answer, FrameStream
 from angus.aio.resources import Blob, Blobs, Job, Service, Session
 from angus.errors import ConfigurationError
+from angus.retries import Retries
 
 __all__ = [
     "Answer",

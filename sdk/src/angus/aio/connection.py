@@ -12,10 +12,10 @@ from angus._core.attempts import Attempts
 from angus._core.composing import Named, native_for
 from angus._core.documents import available, child, document_of, same_or_safer, service_url, version_url
 from angus._core.requests import Body
-from angus._core.retries import Retries
 from angus._core.transport import timeouts, tls
 from angus.aio.composite import CompositeService
 from angus.aio.resources import Blobs, Service
+from angus.retries import Retries
 
 
 class Connection:

@@ -17,9 +17,9 @@ from angus._core.attempts import Attempts, new_key
 from angus._core.documents import ACCEPTED, child, document_of, same_or_safer, version_url
 from angus._core.lanes import Lanes
 from angus._core.requests import Body, body_of, frozen
-from angus._core.retries import Retries
 from angus._core.transport import JOB_SECONDS, hold, timeouts, tls
 from angus.errors import ApiError, StillRunning
+from angus.retries import Retries
 
 T = TypeVar("T")
 #: Requests of `Service.process_async` at a time, and how many may wait besides before it blocks.
