@@ -1,11 +1,14 @@
-"""Every metric of a bucket of visits, by its name: docs/metrics.md says what they mean."""
+"""The metrics of the data API, by their names; docs/metrics.md says what they mean. And what of them a stream does not show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analytics.totals import HAPPINESS_UNIT, Totals
+from shared.privacy import Analysis
+from shared.visits import Visit
 
 JsonObject = dict[str, Any]
 
@@ -14,7 +17,11 @@ def _ratio(value: float, count: float, digits: int = 3) -> float | None:
     return round(value / count, digits) if count else None
 
 
-METRICS: dict[str, Callable[[Totals], JsonObject]] = {
+def _mean(value: float, count: int) -> float:
+    return value / count if count else 0.0
+
+
+METRICS: Mapping[str, Callable[[Totals], JsonObject]] = {
     "passing_by": lambda of: {"value": of.passing_by},
     "interested": lambda of: {"value": of.interested},
     "stop_time": lambda of: {"value": _ratio(of.stop_ms / 1000, of.interested)},
@@ -34,7 +41,36 @@ METRICS: dict[str, Callable[[Totals], JsonObject]] = {
     "conversion": lambda of: {"value": _ratio(of.watchers, of.passing_by, 4)},
     "attraction": lambda of: {"value": _ratio(_mean(of.watched_ms, of.watchers), _mean(of.dwell_ms, of.passing_by), 4)},
 }
+#: Those that break people down by what was estimated of them.
+_BREAKDOWNS: Mapping[str, frozenset[Analysis]] = {
+    "category": frozenset({"age", "gender"}),
+    "gender": frozenset({"gender"}),
+    "satisfaction": frozenset({"expression"}),
+}
 
 
-def _mean(value: float, count: int) -> float:
-    return value / count if count else 0.0
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """What is shown of a stream's people. ``off``: analyses that it has switched off; ``smallest``: people that a breakdown is of at least."""
+
+    off: tuple[Analysis, ...] = ()
+    smallest: int = 1
+
+    def metric(self, name: str, totals: Totals) -> JsonObject:
+        """The metric of this name. One that is not shown has its members, each null: nothing is known, which is not zero."""
+        value = METRICS[name](totals)
+        return dict.fromkeys(value) if self._hides(name, totals) else value
+
+    def visit(self, visit: Visit) -> Visit:
+        """The visit without what is not shown: it is a group of one."""
+        alone = self.smallest > 1
+        return replace(
+            visit,
+            age=None if alone or "age" in self.off else visit.age,
+            gender=None if alone or "gender" in self.off else visit.gender,
+            happiness=None if alone or "expression" in self.off else visit.happiness,
+        )
+
+    def _hides(self, name: str, totals: Totals) -> bool:
+        needed = _BREAKDOWNS.get(name)
+        return needed is not None and (not needed.isdisjoint(self.off) or 0 < totals.interested < self.smallest)

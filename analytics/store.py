@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Insert, String, and_, column, delete, func, insert, or_, select, text, tuple_, values
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from accounts.tables import StreamRow
+from accounts.tables import SWITCHES, StreamRow, off_of
 from analytics.plans import sums_in_each
 from analytics.tables import HOUR_MS, HourRow, RollUpRow, VisitRow
 from analytics.totals import COLUMNS, DEFINITION, HAPPINESS_UNIT, stored_senior_age, sums
 from database.engine import Database
 from shared.errors import StoreAway
+from shared.privacy import Analysis
 from shared.visits import Visit
 
 #: A visit of a stream, as it comes from the queue.
@@ -72,7 +74,8 @@ class Visits:
         async with self._database.writing() as session:
             await _lock_streams(session, {stream for stream, _ in told})
             await _refuse_other_definitions(session)
-            streams = await _existing_streams(session, {stream for stream, _ in told})
+            off = await _existing_streams(session, {stream for stream, _ in told})
+            told, streams = [(stream, _without(visit, off.get(stream, ()))) for stream, visit in told], set(off)
             before = await _places(session, list({visit.id for _, visit in told}))
             rows, dropped = _newest(told, streams, {visit: stream for visit, (stream, _) in before.items()})
             if rows:
@@ -196,13 +199,22 @@ def _upsert(session: AsyncSession) -> Insert:
     return upsert
 
 
-async def _existing_streams(session: AsyncSession, wanted: Iterable[str]) -> set[str]:
+async def _existing_streams(session: AsyncSession, wanted: Iterable[str]) -> dict[str, tuple[Analysis, ...]]:
+    """Those that are there, with what they have switched off by now."""
     # Shared with other recorders, but nobody deletes a stream while its visits are being written.
-    found: set[str] = set()
+    found: dict[str, tuple[Analysis, ...]] = {}
     for chunk in _chunks(sorted(wanted)):
-        chosen = select(StreamRow.client_id).where(StreamRow.client_id.in_(chunk)).with_for_update(read=True, key_share=True)
-        found |= set(await session.scalars(chosen))
+        chosen = select(StreamRow.client_id, *SWITCHES).where(StreamRow.client_id.in_(chunk)).with_for_update(read=True, key_share=True)
+        found |= {row.client_id: off_of(row) for row in await session.execute(chosen)}
     return found
+
+
+def _without(visit: Visit, off: tuple[Analysis, ...]) -> Visit:
+    """What was still on its way when something was switched off is not kept either."""
+    hidden: dict[str, Any] = {
+        field: None for field, analysis in (("age", "age"), ("gender", "gender"), ("happiness", "expression")) if analysis in off
+    }
+    return replace(visit, **hidden) if hidden else visit
 
 
 async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, tuple[str, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
-from analytics.metrics import METRICS
+from analytics.metrics import Disclosure
 from analytics.periods import Size, buckets, milliseconds, zone
 from analytics.queries import Audience
 from analytics.totals import Totals
@@ -119,8 +119,8 @@ class Figures:
         return None if now is None or not before else float(now / before - 1)
 
 
-async def read_figures(audience: Audience, stream: str, span: Span) -> Figures:
-    """Ask the visits. Raises `shared.errors.StoreAway`."""
+async def read_figures(audience: Audience, stream: str, span: Span, disclosure: Disclosure) -> Figures:
+    """Ask the visits; what is not shown is null. Raises `shared.errors.StoreAway`."""
     senior_age = await audience.senior_age()
     edges = [milliseconds(span.before.astimezone(UTC)), milliseconds(span.begin.astimezone(UTC)), milliseconds(span.end.astimezone(UTC))]
     before, now = await audience.totals(stream, edges, senior_age)
@@ -129,14 +129,14 @@ async def read_figures(audience: Audience, stream: str, span: Span) -> Figures:
     while page <= pages:
         found = buckets(span.begin, span.end, span.size, span.where, page)
         totals = await audience.totals(stream, found.edges, senior_age)
-        series += [(datetime.fromisoformat(key), shown(one)) for key, one in zip(found.keys, totals, strict=True)]
+        series += [(datetime.fromisoformat(key), shown(one, disclosure)) for key, one in zip(found.keys, totals, strict=True)]
         page, pages = page + 1, found.pages
-    return Figures(span, shown(now), shown(before), series, datetime.now(span.where))
+    return Figures(span, shown(now, disclosure), shown(before, disclosure), series, datetime.now(span.where))
 
 
-def shown(totals: Totals) -> JsonObject:
+def shown(totals: Totals, disclosure: Disclosure) -> JsonObject:
     """The metrics of the dashboard."""
-    return {name: METRICS[name](totals) for name in SHOWN}
+    return {name: disclosure.metric(name, totals) for name in SHOWN}
 
 
 def for_charts(figures: Figures) -> JsonObject:

@@ -16,6 +16,8 @@ _PLACE: JsonObject = {
     "page": _COUNT,
     "next_page": {**_TEXT, "description": "The address of the next page; empty on the last"},
     "definition": {**_COUNT, "description": "The version of the metrics' definition"},
+    "off": {"type": "array", "items": _TEXT, "description": "Analyses that the stream has switched off: what rests on them is null"},
+    "smallest_group": {**_COUNT, "description": "Breakdowns of fewer people are null"},
 }
 
 

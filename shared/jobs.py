@@ -115,7 +115,7 @@ def decode_job(body: bytes) -> Job:
             turn=Turn(turn[0], turn[1], turn[2]) if turn else None,
             explain=header.get("explain", False),
             trace=header.get("trace"),
-            off=known_analyses(header.get("off", ())),
+            off=_off_of(header.get("off", [])),
         )
         _check_types(job)
     except UndecodableJob:
@@ -123,6 +123,13 @@ def decode_job(body: bytes) -> Job:
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise UndecodableJob(f"the header of the job is not readable: {type(error).__name__}") from error
     return job
+
+
+def _off_of(names: object) -> tuple[Analysis, ...]:
+    """Raises `TypeError` rather than take what is switched off for on."""
+    if type(names) is not list:
+        raise TypeError("a value of another type")
+    return known_analyses(names)
 
 
 def _check_types(job: Job) -> None:

@@ -197,6 +197,9 @@ class Settings(BaseSettings):
     roll_up_seconds: float = Field(
         600, gt=0, description="Adding every visit up anew, when a recorder starts with another age of seniors, may take this long"
     )
+    smallest_group: int = Field(
+        1, ge=1, description="Breakdowns by age, gender and expression of fewer people than this are null in the data API"
+    )
     data_token_seconds: float = Field(3600, gt=0, description="A token for the data API is valid for this time")
 
     # Telling

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from shared.privacy import Analysis
 from workers.contract import Image, Input, Item, Models, Network, Output, Service
 from workers.lib.boxes import clip_boxes
 from workers.lib.faces import Sight, in_groups
@@ -53,22 +54,25 @@ class FaceOutput(Output, Generic[AnyFace]):
 
 
 class FaceState(BaseModel):
-    """What a session remembers: the faces that are followed, and what was measured of each, by its id."""
+    """What a session remembers: the faces that are followed, and what was measured of each, by its id, with these analyses ``off``."""
 
     tracks: Tracks = Field(default_factory=Tracks)
     frame: int = 0
     measured: dict[int, Smoothed] = Field(default_factory=dict)
+    off: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A face to be reported. ``box`` float [4]: x, y, width, height in pixels, not clipped; ``size``: [width, height] of the
-    picture; ``values`` float64 [k]: what `FaceService.measure` gave, smoothed with a session; ``common``: the fields of `Face`."""
+    picture; ``values`` float64 [k]: what `FaceService.measure` gave, smoothed with a session; ``common``: the fields of `Face`; ``off``: the
+    analyses that the stream has switched off."""
 
     box: Array
     size: tuple[int, int]
     values: Array
     common: dict[str, Any]
+    off: tuple[Analysis, ...] = ()
 
 
 class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
@@ -96,6 +100,10 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         """
         return np.zeros((sum(map(len, sights)), 0))
 
+    def without(self, values: Array, off: tuple[Analysis, ...]) -> Array:
+        """The measurements [n, k] without what is switched off, for services that are for more than one analysis."""
+        return values
+
     @abstractmethod
     def face(self, seen: Seen) -> AnyFace:
         """The answer about one face."""
@@ -110,14 +118,14 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         return [self._answer(item, faces, part) for item, faces, part in zip(batch, found, parts, strict=True)]
 
     def _answer(self, item: Item[FaceInput], found: yunet.Faces, values: Array) -> FaceOutput[AnyFace]:
-        size = item.input.image.size
+        size, values = item.input.image.size, self.without(values, item.off)
         chances = yunet.probability(found.scores)
         numbers: Sequence[int | None] = [None for _ in chances]
         boxes = found.boxes
         if item.state is not None:
             boxes, chances, numbers, values = _follow(item, boxes, chances, values, self.memory)
         faces = [
-            self.face(Seen(box, size, row, {"roi": tuple(roi), "roi_confidence": round(float(chance), 4), "id": number}))
+            self.face(Seen(box, size, row, {"roi": tuple(roi), "roi_confidence": round(float(chance), 4), "id": number}, item.off))
             for box, roi, chance, number, row in zip(boxes, clip_boxes(boxes, *size).tolist(), chances, numbers, values, strict=True)
         ]
         return self.output_type(input_size=size, nb_faces=len(faces), faces=faces)
@@ -132,6 +140,8 @@ def _follow(item: Item[FaceInput], boxes: Array, chances: Array, values: Array, 
     """Boxes, probabilities, ids and values of the confirmed faces of this frame, smoothed, the longest known first."""
     state: FaceState = item.state
     state.frame += 1 + item.skipped
+    if state.off != list(item.off):  # what was measured with others off is not to be told, or not to be mixed with
+        state.measured, state.off = {}, list(item.off)
     seen = follow(state.tracks, boxes, chances, skipped=item.skipped).seen
     alive = {track.id for track in state.tracks.tracks}
     state.measured = {number: known for number, known in state.measured.items() if number in alive}

@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
+from analytics.metrics import Disclosure
 from console.figures import DAYS, Figures, Span, for_charts, for_spreadsheet, read_figures, read_span
 from console.pages import HEADERS, render
 from console.routing import Route
-from console.state import stream_of
+from console.state import console_of, stream_of
 from gateway.state import DATA
 from shared.errors import InvalidParameter
 
@@ -45,7 +46,9 @@ async def export(request: web.Request) -> web.Response:
 
 
 async def _figures(request: web.Request, span: Span) -> Figures:
-    return await read_figures(request.app[DATA].audience, stream_of(request).client_id, span)
+    stream = stream_of(request)
+    disclosure = Disclosure(stream.off, console_of(request).settings.smallest_group)
+    return await read_figures(request.app[DATA].audience, stream.client_id, span, disclosure)
 
 
 async def _rendered(request: web.Request, template: str, span: Span, status: int = 200, **values: Any) -> web.Response:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import hdrs, web
 
-from analytics.metrics import METRICS
+from analytics.metrics import METRICS, Disclosure, JsonObject
 from analytics.periods import PAGE, SIZES, Size, buckets, instant, milliseconds, zone
 from analytics.tokens import Claims
 from analytics.totals import DEFINITION, LOOKED_MS, PASSING_MS, STOPPED_MS
 from gateway.routes.services import json_response
-from gateway.state import DATA, base_url
+from gateway.state import DATA, GATE, base_url
 from shared.errors import InvalidParameter, TokenRefused
 from shared.visits import Visit
-
-JsonObject = dict[str, Any]
-
 
 _ENTITIES = ("metrics", "from_date", "to_date", "time", "page", "timezone")
 _VISITS = ("from_date", "to_date", "page")
@@ -25,7 +21,7 @@ _VISITS = ("from_date", "to_date", "page")
 
 async def entities(request: web.Request) -> web.Response:
     """``GET /api/1/entities``: metrics of the stream that the token is for, by hours, days or altogether."""
-    claims = await _claims(request)
+    claims, disclosure = await _claims(request)
     given = _query(request, _ENTITIES)
     metrics = _metrics(given.get("metrics"))
     begin, end = _span(given)
@@ -36,18 +32,19 @@ async def entities(request: web.Request) -> web.Response:
     senior_age = await audience.senior_age()
     totals = await audience.totals(claims.stream, page.edges, senior_age)
     answer = {
-        "entities": {key: {name: METRICS[name](total) for name in metrics} for key, total in zip(page.keys, totals, strict=True)},
+        "entities": {key: {name: disclosure.metric(name, total) for name in metrics} for key, total in zip(page.keys, totals, strict=True)},
         **_place(request, begin, end, page.total, page.pages, _page(given)),
         "time": size,
         "definition": DEFINITION,
         "senior_age": senior_age,
+        **_told(disclosure),
     }
     return json_response(answer)
 
 
 async def visits(request: web.Request) -> web.Response:
     """``GET /api/1/visits``: the visits themselves, by their beginning: every number of the metrics can be recomputed from them."""
-    claims = await _claims(request)
+    claims, disclosure = await _claims(request)
     given = _query(request, _VISITS)
     begin, end = _span(given)
     first, last, number = milliseconds(begin), milliseconds(end), _page(given)
@@ -58,19 +55,25 @@ async def visits(request: web.Request) -> web.Response:
         raise InvalidParameter(f"page: must be between 1 and {pages}", parameter="page")
     found = await audience.visits(claims.stream, first, last, offset=(number - 1) * PAGE, limit=PAGE)
     place = _place(request, begin, end, total, pages, number)
-    return json_response({"visits": [_visit(one) for one in found], **place, "definition": DEFINITION})
+    shown = [_visit(disclosure.visit(one)) for one in found]
+    return json_response({"visits": shown, **place, "definition": DEFINITION, **_told(disclosure)})
 
 
-async def _claims(request: web.Request) -> Claims:
-    """Whose data it is. Raises `TokenRefused`."""
+def _told(disclosure: Disclosure) -> JsonObject:
+    return {"off": list(disclosure.off), "smallest_group": disclosure.smallest}
+
+
+async def _claims(request: web.Request) -> tuple[Claims, Disclosure]:
+    """Whose data it is, and what is shown of it. Raises `TokenRefused`."""
     data = request.app[DATA]
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise TokenRefused("A token from /api-token-authstream/ is needed, as Authorization: Bearer TOKEN")
     claims = data.tokens.read(token.strip())
-    if not claims.hold(await data.accounts.proof_of(claims.stream)):
+    proof = await data.accounts.proof_of(claims.stream)
+    if proof is None or not claims.hold(proof):
         raise TokenRefused("The stream's credentials were changed after this token was made; get another one")
-    return claims
+    return claims, Disclosure(proof.off, request.app[GATE].settings.smallest_group)
 
 
 def _query(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:

@@ -84,6 +84,25 @@ async def test_a_provisional_record_gives_way_and_never_comes_back(house: House)
     assert (await house.total()).dwell_ms == 125_000
 
 
+async def test_what_was_switched_off_meanwhile_is_not_kept(house: House) -> None:
+    before = visit()
+    await house.visits.write([(house.streams[0], before)])
+    (stream,) = await house.accounts.streams("ann@example.com")
+    for off, hidden in ((["age"], {"age": None}), (["gender", "expression"], {"gender": None, "happiness": None})):
+        await house.accounts.set_off(stream, off)  # type: ignore[arg-type]
+        late = visit()
+        await house.visits.write([(house.streams[0], late), (house.streams[1], theirs := visit())])
+        mine = await house.audience.visits(house.streams[0], 0, START + HOUR, offset=0, limit=10)
+        assert replace(late, **hidden) in mine
+        assert before in mine
+        assert theirs in await house.audience.visits(house.streams[1], 0, START + HOUR, offset=0, limit=10)
+    newer = replace(before, view_seconds=99.0)
+    await house.visits.write([(house.streams[0], newer)])
+    assert replace(newer, gender=None, happiness=None) in await house.audience.visits(house.streams[0], 0, START + HOUR, offset=0, limit=10)
+    total = await house.total()
+    assert (total.visits, total.interested, total.female, total.happy_count) == (3, 3, 1, 1)
+
+
 async def test_nobody_writes_to_a_stream_that_is_not_there_or_not_theirs(house: House) -> None:
     mine = visit()
     await house.visits.write([(house.streams[0], mine)])

@@ -145,3 +145,19 @@ async def test_another_accounts_numbers_are_not_there(house: House, stream: str)
     other = await house.signed_in(BOB)
     for page in ("", "/live", "/export"):
         assert (await other.get(f"/streams/{stream}/dashboard{page}")).status == 404
+
+
+async def test_what_the_stream_has_switched_off_is_not_shown(house: House, stream: str, browser: Browser) -> None:
+    await write(house, stream, visit(1, interested=True, age=62.0, gender="male", happiness=0.5))
+    (owned,) = await house.accounts.streams(ANN)
+    await house.accounts.set_off(owned, ["expression", "gender"])
+    text = (await browser.get(f"/streams/{stream}/dashboard")).text
+    assert tiles(text)["People interested"].startswith("1")
+    assert tiles(text)["Satisfaction"].startswith("–")
+    drawn = charts(text)
+    assert set(drawn["series"]["satisfaction"]) == {None}
+    assert set(drawn["gender"].values()) == set(drawn["category"].values()) == {None}
+    assert "<dt>Men</dt><dd>–</dd>" in text
+    assert "None" not in text
+    exported = list(csv.DictReader(io.StringIO((await browser.get(f"/streams/{stream}/dashboard/export")).text)))
+    assert {row["gender male"] for row in exported} == {""}

@@ -27,17 +27,17 @@ from workers.runtime import OnnxModels
 
 @cache
 def network(name: str) -> Network:
-    return _models().open(name)
+    return all_models().open(name)
 
 
 @cache
-def _models() -> OnnxModels:
+def all_models() -> OnnxModels:
     return OnnxModels(Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY))
 
 
 def loaded(service: type[Service[Any, Any]]) -> Service[Any, Any]:
     instance = service()
-    instance.load(_models())
+    instance.load(all_models())
     return instance
 
 

@@ -23,6 +23,7 @@ from shared.jobs import (
     queue_of,
     session_key,
 )
+from shared.privacy import ANALYSES, known_analyses
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 moment = st.floats(0, 4e9)
@@ -45,6 +46,7 @@ jobs = st.builds(
     turn=st.none() | st.builds(Turn, text, st.integers(1, 2**31), st.booleans()),
     explain=st.booleans(),
     trace=st.none() | text,
+    off=st.lists(st.sampled_from(ANALYSES)).map(known_analyses),
 )
 JOB = Job(
     "id", "service", 1, "tenant", 1.5, 2.5, {"image": "attachment://a"}, {"attachment://a": b"\xff\xd8\xff", "attachment://b": b"xyz"}
@@ -126,6 +128,9 @@ def test_flipped_bits_make_another_job_or_none(data: st.DataObject) -> None:
         {"turn": 3},
         {"explain": "yes"},
         {"trace": 1},
+        {"off": "age"},
+        {"off": {"age": True}},
+        {"off": None},
     ],
     ids=str,
 )
@@ -136,6 +141,7 @@ def test_a_value_of_another_type_is_undecodable(changes: dict[str, Any]) -> None
 
 def test_what_a_newer_version_adds_is_ignored() -> None:
     assert decode_job(header(priority=9)) == replace(JOB, files={})
+    assert decode_job(header(off=["shoe size", "gender", "age"])).off == ("age", "gender")
 
 
 @given(

@@ -87,10 +87,10 @@ def entity(person: Person, now: float, *, seen: bool) -> Entity:
         "full_body_roi_confidence": person.body_score if seen else 0.0,
         "direction": person.direction,
     }
-    known = person.demography
-    if known.weight > 0:
-        fields |= {"age": round(known.age, 1), "age_confidence": round(known.age_confidence, 4)}
-        fields |= {"gender": person.gender, "gender_confidence": round(known.gender_confidence, 4)}
+    if person.age is not None:
+        fields |= {"age": round(person.age, 1), "age_confidence": round(person.demography.age_confidence, 4)}
+    if person.gender is not None:
+        fields |= {"gender": person.gender, "gender_confidence": round(person.demography.gender_confidence, 4)}
     fields |= _emotions(person, now)
     if seen and person.points:
         fields |= _face(person)

@@ -90,6 +90,8 @@ def _demography(person: Person, sensitivity: Sensitivity) -> list[Told]:
         ("age", known.settled, known.age_confidence, sensitivity.age_estimated),
         ("gender", person.gender_proof, known.gender_confidence, sensitivity.gender_estimated),
     ):
+        if name in person.off:
+            continue
         threshold = 0.9 - 0.6 * chosen
         due = (proof >= threshold) + (proof >= _SETTLED)
         if person.stay.tellings.get(name, 0) < due:

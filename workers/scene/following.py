@@ -80,6 +80,12 @@ def give_up(following: Following, now: float) -> list[Track]:
     return lost
 
 
+def forget_looks(following: Following) -> None:
+    """From now on people are followed by their places alone."""
+    for track in following.tracks:
+        track.looks, track.looked = [], -1e9
+
+
 def wanted_looks(following: Following, sightings: Sequence[Sighting], now: float) -> list[int]:
     """The sightings whose looks are needed to tell who is who, or to be known again later: few of them, since that is dear."""
     if not sightings:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from shared.privacy import Analysis
 from shared.visits import Direction, Gender, Visit
 from workers.scene.clock import MAX_STEP, Clock, Step
 from workers.scene.estimates import Demography, Expressions, quality
@@ -76,7 +77,8 @@ class Stay:
 class Person:
     """Everything that a session remembers of one person. ``entity``: how many entities the track has been; ``shown``: it appeared and has not
     disappeared. ``gaze_at`` and ``attended``: when a face, and a look at the camera, were last seen. ``focus``: [since, yaw, pitch] of a
-    gaze that rests. ``episodes``: what is going on (an expression, ``focus``), and whether it was told."""
+    gaze that rests. ``episodes``: what is going on (an expression, ``focus``), and whether it was told. ``off``: analyses that are switched
+    off, of which nothing is remembered."""
 
     track: int
     stay: Stay
@@ -99,6 +101,12 @@ class Person:
     gender_proof: float = 0.0
     demography: Demography = field(default_factory=Demography)
     expressions: Expressions = field(default_factory=Expressions)
+    off: list[Analysis] = field(default_factory=list)
+
+    def switch_off(self, off: list[Analysis]) -> None:
+        """Forget what was estimated while others were off, these included."""
+        self.off, self.demography, self.gender_proof, self.expressions = off, Demography(), 0.0, Expressions()
+        self.episodes = {name: told for name, told in self.episodes.items() if name == "focus"}
 
     def id(self, salt: str) -> str:
         """The entity's: chance, but the same for a frame that is computed twice, and another in every session."""
@@ -158,7 +166,8 @@ class Person:
         self._rest(now)
         self.gaze_at = now
         if look.age is not None and look.female is not None:
-            self.demography.add(look.age, look.female, worth, now)
+            age, female = (0.0 if name in self.off else value for name, value in (("age", look.age), ("gender", look.female)))
+            self.demography.add(age, female, worth, now)
             if self.demography.gender_confidence >= 0.6:
                 self.gender_proof = max(self.gender_proof, round(self.demography.settled, 4))
         if look.expressions is not None:
@@ -190,14 +199,19 @@ class Person:
         return "down" if y > 0 else "up"
 
     @property
+    def age(self) -> float | None:
+        """The running estimate, in years; None while nothing is known."""
+        return self.demography.age if self.demography.weight and "age" not in self.off else None
+
+    @property
     def gender(self) -> Gender | None:
-        if not self.demography.weight:
+        if not self.demography.weight or "gender" in self.off:
             return None
         return "female" if self.demography.female > 0 else "male"
 
     def visit(self, salt: str, clock: Clock, *, closed: bool) -> Visit:
         """What the audience analytics keeps."""
-        known = self.demography.weight > 0
+        age = self.age
         happiness = self.expressions.mean_happiness
         return Visit(
             id=self.id(salt),
@@ -205,7 +219,7 @@ class Person:
             view_seconds=round(self.stay.last - self.stay.first, 3),
             stop_seconds=round(self.stay.stop, 3),
             attention_seconds=round(self.stay.attention, 3),
-            age=round(self.demography.age, 1) if known else None,
+            age=None if age is None else round(age, 1),
             gender=self.gender,
             happiness=None if happiness is None else round(happiness, 4),
             direction=self.direction,

@@ -36,6 +36,7 @@ class FaceExpressionEstimation(FaceService[ExpressiveFace]):
     name = "face_expression_estimation"
     output_type = FaceExpressionEstimationOutput
     models = (yunet.MODEL, expression.MODEL_A, expression.MODEL_B)
+    purpose = frozenset({"expression"})
     memory = 3.0  # an expression may last for less than a second
 
     _networks: tuple[Network, Network]

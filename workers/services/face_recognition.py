@@ -120,6 +120,7 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
     output_type = FaceRecognitionOutput
     state_type: ClassVar[type[BaseModel]] = FaceRecognitionState
     models = (yunet.MODEL, face_embedding.MODEL)
+    purpose = frozenset({"identification"})
     max_batch = 16
 
     _detector: Network

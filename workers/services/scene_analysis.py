@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field
 
+from shared.privacy import Analysis
 from shared.visits import Visit
 from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.faces import drawn_face
@@ -20,7 +21,7 @@ from workers.models import person_reid, yunet
 from workers.scene.answer import Entity, Event, entity, remember_boxes
 from workers.scene.clock import Clock, Step
 from workers.scene.events import Sensitivity, Told, appears, disappears, happenings
-from workers.scene.following import Following, Track, follow, give_up, wanted_looks
+from workers.scene.following import Following, Track, follow, forget_looks, give_up, wanted_looks
 from workers.scene.looking import MODELS, Networks, Wanted
 from workers.scene.person import Look, Person, Stay
 from workers.scene.presets import PRESETS, Position
@@ -69,13 +70,27 @@ class SceneAnalysisOutput(Output):
 
 
 class SceneAnalysisState(BaseModel):
-    """What a session remembers: numbers only. ``salt`` is chance, and gives this session's entity ids and codes of appearance."""
+    """What a session remembers: numbers only. ``salt`` is chance, and gives this session's entity ids and codes of appearance.
+
+    ``off``: the analyses that were switched off for the last frame; nothing of them is here.
+    """
 
     salt: str = Field(default_factory=lambda: str(uuid.uuid4()))
     clock: Clock = Field(default_factory=Clock)
     following: Following = Field(default_factory=Following)
     people: dict[int, Person] = Field(default_factory=dict)
     store: bool = False
+    off: list[Analysis] = Field(default_factory=list)
+
+    def switch_off(self, off: list[Analysis]) -> None:
+        """From now on these are off: forget what they brought, and what was gathered while others were."""
+        if self.off == off:
+            return
+        self.off = off
+        for person in self.people.values():
+            person.switch_off(off)
+        if "identification" in off:
+            forget_looks(self.following)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +164,8 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 
     def _recognise(self, frames: list[_Frame]) -> None:
         """Take the looks that are wanted, of all frames together."""
-        wanted = [(frame, index) for frame in frames for index in wanted_looks(frame.state.following, frame.sightings, frame.step.now)]
+        looking = [frame for frame in frames if "identification" not in frame.state.off]
+        wanted = [(frame, index) for frame in looking for index in wanted_looks(frame.state.following, frame.sightings, frame.step.now)]
         crops = [person_reid.crop(frame.pixels, frame.sightings[index].whole) for frame, index in wanted]
         for (frame, index), embedding in zip(wanted, self._networks.embeddings(crops), strict=True):
             frame.looks[index] = codes(embedding[None], frame.state.salt)[0]
@@ -177,6 +193,7 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: yunet.Faces) -> _Frame:
     state = item.state if item.state is not None else SceneAnalysisState()
     state.store = item.input.store
+    state.switch_off(list(item.off))
     stamp = item.input.timestamp
     step = state.clock.advance(item.accepted if stamp is None else stamp.timestamp())
     least = PRESETS[item.input.camera_position].min_head * item.input.image.size[1]
@@ -205,7 +222,7 @@ def _person(frame: _Frame, track: Track, sighting: Sighting) -> Person:
     now = frame.step.now
     person = frame.state.people.get(track.id)
     if person is None:
-        person = frame.state.people[track.id] = Person(track.id, Stay(now, now))
+        person = frame.state.people[track.id] = Person(track.id, Stay(now, now), off=frame.state.off)
     elif person.gone:
         person.begin_again(now)
     person.body_score = round(sighting.score, 4)
@@ -220,8 +237,8 @@ def _wanted(frame: _Frame, person: Person, sighting: Sighting) -> Wanted:
         frame.faces.boxes[index],
         frame.faces.points[index],
         chance,
-        who=now >= person.demography.due,
-        expression=person.expressions.is_due(now),
+        who=now >= person.demography.due and not {"age", "gender"} <= set(person.off),
+        expression=person.expressions.is_due(now) and "expression" not in person.off,
     )
 
 
