@@ -16,9 +16,13 @@ class Offers:
 
     def of(self, tenant: Tenant) -> Catalog:
         """The services that the stream is offered."""
-        found = self._by_off.get(tenant.off)
+        return self.without(tenant.off)
+
+    def without(self, off: tuple[Analysis, ...]) -> Catalog:
+        """The services of a stream that has switched these analyses off."""
+        found = self._by_off.get(off)
         if found is None:
-            found = self._by_off[tenant.off] = offered(self._by_off[()], tenant.off)
+            found = self._by_off[off] = offered(self._by_off[()], off)
         return found
 
     def service(self, tenant: Tenant, name: str, version: int) -> ServiceType:

@@ -55,7 +55,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory, chromium_path: str) -> It
     with running_system(
         folder, {"DEMO_PASSWORD": DEMO_PASSWORD, "GUESSES_PER_ADDRESS": "1000", "REGISTRATIONS_PER_ADDRESS": "1000"}
     ) as system:
-        process = system.start("up", "dummy", "qrcode_decoder", "motion_detection", "face_detection", "scene_analysis")
+        process = system.start(
+            "up", "dummy", "qrcode_decoder", "motion_detection", "face_detection", "scene_analysis", "text_to_speech", "sound_detection"
+        )
         with ThreadPoolExecutor(1) as thread:
             thread.submit(lambda: asyncio.run(process.ready())).result()
         yield system, process

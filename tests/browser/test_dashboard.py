@@ -95,7 +95,8 @@ def test_the_theme_is_followed(audience: list[Visit], page: Page, url: str) -> N
     colour = "Chart.getChart(document.querySelector('[data-chart=people] canvas')).data.datasets[0].backgroundColor"
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{colour} !== {light!r}")
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert page.evaluate(colour) != light
 
 
 def test_who_comes_now_is_seen_without_reloading(audience: list[Visit], page: Page, url: str, instance: tuple[System, Process]) -> None:
