@@ -16,7 +16,7 @@ from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
 from gateway.limits import RequestLimits, TrustedProxies
 from gateway.metering import Metering
-from gateway.middleware import middleware
+from gateway.middleware import RETRY_AFTER_SECONDS, middleware
 from gateway.offers import Offers
 from gateway.routes import blobs, health, jobs, services, streams, tokens
 from gateway.routes import data as data_routes
@@ -46,6 +46,7 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     faces = _faces(gate.settings)
     app = web.Application(middlewares=[middleware])
     app[GATE] = gate
+    app[RETRY_AFTER_SECONDS] = gate.settings.retry_after_seconds
     app[health.PINGS] = pings
     modules: list[ModuleType] = [health]
     if "gate" in faces:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
-from gateway.problem import CONTENT_TYPE, problem_response
+from gateway.problem import CONTENT_TYPE, RETRY_AFTER, problem_response
 from shared import trace
 from shared.errors import InputTooLarge, MalformedRequest, MethodNotAllowed, NotFound, PerceptionError, RequestTimeout, ServiceFailed
 from shared.errors import UnsupportedEncoding as UnsupportedType
@@ -25,6 +25,8 @@ COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", hdrs.CACHE_CONTROL: "no-s
 #: Makes of a problem what a browser shows; the same problem where no person is looking. A face of pages puts it into the application.
 ErrorPages = Callable[[web.Request, web.Response], Awaitable[web.Response]]
 ERROR_PAGES: web.AppKey[ErrorPages] = web.AppKey("error_pages", Callable)  # type: ignore[arg-type]
+#: Retry-After of answers that cannot estimate it.
+RETRY_AFTER_SECONDS: web.AppKey[int] = web.AppKey("retry_after_seconds", int)
 _UNMATCHED = "unmatched"
 _OF_STATUS: dict[int, type[PerceptionError]] = {
     404: NotFound,
@@ -89,7 +91,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
     except PerceptionError as error:
-        response = problem_response(error)
+        response = problem_response(error, retry_after=request.app.get(RETRY_AFTER_SECONDS, RETRY_AFTER))
     except web.HTTPException as answer:
         response = _of_http_exception(answer)
     except Exception as error:  # noqa: BLE001 - whatever it was, the client learns nothing of it

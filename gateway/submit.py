@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from accounts.credentials import Tenant
 from gateway.availability import Availability
+from gateway.backlog import Backlog
 from gateway.files import RequestFiles
 from gateway.metering import Metering
 from gateway.parsing import Document
 from gateway.webhook_keeper import Webhooks
 from shared import metrics, trace
-from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, StoreAway
+from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, QueueFull, StoreAway
 from shared.events import Event
 from shared.job_ids import JobIds
 from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, job_files_of, owner_of, queue_of, session_key
@@ -134,6 +135,7 @@ class Submitter:
         self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
         self._metering, self._webhooks = metering, webhooks
         self._limits = MediaLimits.of(settings)
+        self._backlog = Backlog(stores.workers, settings)
         self._accepted: dict[str, Any] = {}
 
     @asynccontextmanager
@@ -160,7 +162,7 @@ class Submitter:
                     await self._publish(draft, job_id)
             except PerceptionError as error:
                 await self._release(request)
-                raise _refused(service, error) from None
+                raise _refused(service, await self._backlog.full(service) if isinstance(error, QueueFull) else error) from None
             self._count(service.name)
             yield Submitted(job_id, events, (*draft.ignored, *unread), fields=grant.fields)
 

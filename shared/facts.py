@@ -41,6 +41,7 @@ class UnreadableFacts(ValueError):
 class ServedFacts:
     """One service in one worker process.
 
+    ``rate``: items computed a second, over the last seconds.
     ``models``: names of the networks it opened; ``batch``: most items it computes at a time; ``busy``: share (0..1) of the process's
     model threads that computed this service since the announcement before. Since the process began: ``done`` items computed and ``taken``
     deliveries. ``in_hand``: deliveries not settled yet; ``oldest``: when the oldest of their jobs was accepted, seconds since 1970.
@@ -56,6 +57,7 @@ class ServedFacts:
     taken: int = 0
     in_hand: int = 0
     oldest: float | None = None
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from shared import metrics, trace
 from shared.facts import ServedFacts
 from shared.jobs import queue_of
 from shared.ports import Delivery
+from shared.rates import Rate
 from workers.batching import Work
 from workers.compute import Computer, Outcome
 
@@ -57,6 +58,7 @@ class Activity:
         self._taken = 0
         self._held: dict[int, Held] = {}
         self._told = (time.perf_counter(), 0.0)
+        self._rate = Rate()
 
     def hold(self, delivery: Delivery) -> Held:
         """The delivery, in hand from now on."""
@@ -101,6 +103,7 @@ class Activity:
     def computed(self, items: int, seconds: float) -> None:
         """A batch is done; called in the event loop."""
         self._done += items
+        self._rate.count(items)
         self._busy += seconds
         self._busy_seconds.inc(seconds)
 
@@ -123,4 +126,5 @@ class Activity:
             taken=self._taken,
             in_hand=len(self._held),
             oldest=oldest,
+            rate=round(self._rate.per_second, 3),
         )

@@ -45,7 +45,7 @@ async def create(request: web.Request) -> web.StreamResponse:
         final = None if hold is None else await _final(submitted.events, hold)
     headers = {**submitted.fields, "Preference-Applied": preference} if preference else dict(submitted.fields)
     if isinstance(final, Failed):
-        response = problem_response(final.error(), url=url)
+        response = problem_response(final.error(), url=url, retry_after=_retry_after(request))
         response.headers.update(headers)
         return response
     if isinstance(final, Done):

@@ -181,3 +181,34 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int | None:
             return response.status
     except aiohttp.ClientError:
         return None
+
+
+async def test_a_full_queue_refuses_and_says_when_there_will_be_room(system: System) -> None:
+    """Until a rate is known the answer is that of the settings; then it is a share of what is left to do, and nothing is dropped."""
+    unknown = 77
+    settings = {"QUEUE_LIMIT": "40", "PREFETCH": "1", "BATCH": "1", "ANNOUNCE_SECONDS": "0.2", "FACTS_SECONDS": "0.1"}
+    settings |= {"RETRY_AFTER_SECONDS": str(unknown)}
+    extra = {f"SENSORIUM_{name}": value for name, value in settings.items()}
+    gateway = await system.gateway(**extra)
+    async with system.client(gateway) as client:
+        async with client.post("/services/misbehaver/1/jobs", json={}) as response:
+            assert (response.status, (await response.json(content_type=None))["code"]) == (503, "no_worker")
+            assert response.headers["Retry-After"] == str(unknown)
+        await system.worker("misbehaver", **extra)
+        job = {"deed": "sleep", "seconds": 0.5}
+        urls = [(await post_when_served(client, "misbehaver", job))["url"]]
+        told: set[int] = set()
+        async with asyncio.timeout(60):
+            while not told - {unknown}:
+                async with client.post("/services/misbehaver/1/jobs", json=job) as response:
+                    document = await response.json(content_type=None)
+                    if response.status == 202:
+                        urls.append(document["url"])
+                        continue
+                    assert (response.status, document["code"]) == (503, "queue_full")
+                    told.add(int(response.headers["Retry-After"]))
+        (estimate,) = told - {unknown}
+        assert 1 <= estimate <= len(urls) * job["seconds"]
+        assert "takes about" in document["error"]
+        documents = await asyncio.gather(*(poll_job(client, url, 60) for url in urls))
+    assert {document["status"] for document in documents} == {200}
