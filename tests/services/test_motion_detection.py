@@ -87,6 +87,37 @@ def test_a_ball_seen_by_a_camera_that_shakes() -> None:
     assert all(np.allclose(targets[0]["mean_velocity"], (14, 0), atol=2.5) for targets in found[1:])
 
 
+@pytest.mark.parametrize("wall", ["even", "shaded"])
+@pytest.mark.parametrize(("size", "colour"), [(60, (255, 255, 255)), (60, (10, 10, 10)), (150, (230, 230, 230)), (200, (20, 20, 20))])
+@pytest.mark.parametrize("step", [8, 25])
+def test_a_plain_thing_before_a_plain_wall(wall: str, size: int, colour: tuple[int, int, int], step: int) -> None:
+    """Its outline is all there is to see: no texture anywhere, and corners at best."""
+    noise = np.random.default_rng(1)
+    light = np.linspace(60, 200, SIZE[0]) if wall == "shaded" else np.full(SIZE[0], 128.0)
+    camera = session()
+    found = []
+    for number in range(10):
+        pixels = np.tile(light.astype(np.float32)[None, :, None], (SIZE[1], 1, 3))
+        centre = 150 + step * number, 200 + step * number // 3
+        cv2.circle(pixels, centre, size // 2, colour, -1, cv2.LINE_AA)
+        noisy = np.clip(pixels + noise.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
+        found.append(camera.frame(picture(noisy))["targets"])
+    assert [bool(targets) for targets in found] == [False] + 9 * [True]
+    assert np.allclose(found[-1][0]["mean_velocity"], (step, step / 3), atol=2.5)
+    assert np.allclose(found[-1][0]["mean_position"], centre, atol=size / 3 + step / 2)
+
+
+def test_a_small_thing_is_seen() -> None:
+    """A 25th of the picture wide."""
+    camera = session()
+    found = []
+    for number in range(8):
+        pixels = background()
+        cv2.rectangle(pixels, (200 + 8 * number, 300, 26, 26), (250, 250, 250), -1)
+        found.append(camera.frame(picture(pixels))["nb_targets"])
+    assert found == [0] + 7 * [1]
+
+
 def test_velocities_are_a_frame_over_skipped_frames() -> None:
     camera = session()
     camera.frame(picture(with_balls((150, 240))))

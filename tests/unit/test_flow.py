@@ -193,15 +193,15 @@ def test_camera_finds_the_map_among_outliers() -> None:
     true = np.array([[1.01, -0.02, 3.0], [0.02, 1.01, -4.0]])
     ends = starts @ true[:, :2].T + true[:, 2]
     ends[:30] += noise.uniform(5, 20, (30, 2))
-    assert np.allclose(camera(starts, ends), true, atol=0.01)
+    assert np.allclose(camera(starts, ends, (300, 300)), true, atol=0.01)
 
 
 def test_camera_rests_where_a_quarter_rests() -> None:
     starts = np.random.default_rng(SEED).uniform(0, 300, (100, 2))
     ends = starts.copy()
     ends[:70] += (8, 0)
-    assert np.array_equal(camera(starts, ends), np.eye(2, 3))
-    assert np.array_equal(camera(starts[:3], ends[:3]), np.eye(2, 3))
+    assert np.array_equal(camera(starts, ends, (300, 300)), np.eye(2, 3))
+    assert np.array_equal(camera(starts[:3], ends[:3], (300, 300)), np.eye(2, 3))
 
 
 def test_movers_learn_the_velocity_from_the_way() -> None:

@@ -3,7 +3,7 @@
 Pictures are reduced to views first (`view`), in which light that changes leaves no trace. Key points of the earlier view are
 tracked into the later one (Lucas and Kanade's method on pyramids, there and back). What most of them do is the camera's motion.
 A point moves when it is not where the camera's motion puts it and the view changed there; where the view changed and nothing
-could be tracked, because it was too fast, blurred or new, something moved as well, only its velocity is not known.
+could be tracked, because it was too fast, blurred, new or a plain edge, something moved as well, only its velocity is not known.
 """
 
 from __future__ import annotations
@@ -46,8 +46,14 @@ class FlowRules:
     #: The thresholds of change and motion are this much lower near where something moved a moment ago.
     eager: float = 0.7
     eager_reach: float = 40.0
-    #: More changed points than this share are a cut or a new exposure, not a target: then only tracked points count.
+    #: Least energy of the gradients of a view in 0..1, over `_NEAR` pixels, of an edge: corners are not all that moves.
+    edge: float = 1e-3
+    #: Points that move alike are the camera's motion only if they take up this share of the picture: a thing is smaller.
+    wide: float = 0.25
+    #: More changed points than the one share, in more of the picture than the other, are a cut or a new exposure, not a target:
+    #: then only tracked points count.
     most_lost: float = 0.6
+    most_changed: float = 0.25
     #: Points of a target are this near each other, and their velocities differ by at most this plus a share of the speed.
     reach: float = 28.0
     velocity_reach: float = 0.7
@@ -100,6 +106,8 @@ _AROUND = 25  # pixels of the view that a pixel is compared with
 _UNIT = 40.0  # grey levels of the view for a contrast of one
 _NOISE = 6.0  # grey levels of the picture that are noise rather than contrast
 _PATCH = 9  # pixels of the view that are a point's surroundings
+_NEAR = 15  # pixels of the view around which an edge is near
+_BLOCK = 40  # pixels of the view a side: of the parts of the picture that have one say each about noise
 _STILL = 0.35  # pixels of the view that a resting point may seem to move
 _LK: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": (3, 20, 0.02), "minEigThreshold": 1e-4}
 _NOTHING = Motion(np.empty((0, 2)), np.empty((0, 2)))
@@ -128,22 +136,21 @@ def motion(before: Array, after: Array, recent: Array | None = None, rules: Flow
     """
     starts = key_points(before, rules)
     tracked, ends = _track(before, after, starts, rules)
-    matrix = camera(starts[tracked], ends[tracked], rules)
+    matrix = camera(starts[tracked], ends[tracked], after.shape, rules)
     change = _change(before, after, matrix)
     expected = starts @ matrix[:, :2].T + matrix[:, 2]
-    fresh = key_points(after, rules)
-    here = np.concatenate([_at(change, expected), _at(change, fresh)])
-    if not len(here):
+    places = np.concatenate([expected, key_points(after, rules), edge_points(after, rules)])
+    if not len(places):
         return _NOTHING
-    places = np.concatenate([expected, fresh])
+    here = _at(change, places)
     ease = _ease(places, recent, rules)
-    noise = rules.noise_share * float(np.median(here))
+    noise = rules.noise_share * _usual(change, places, here)
     moved = tracked.copy()
     moved[tracked] = _moved(ends[tracked] - expected[tracked], ease[: len(starts)][tracked], rules)
     moved &= here[: len(starts)] > np.maximum(rules.tracked_change * ease, noise)[: len(starts)]
     moved[moved] = _matches(before, after, starts[moved], ends[moved]) < rules.match * here[: len(starts)][moved]
     lost = here > np.maximum(rules.lost_change * ease, noise)
-    if lost.mean() > rules.most_lost:
+    if lost.mean() > rules.most_lost and (change > max(rules.lost_change, noise)).mean() > rules.most_changed:
         lost[:] = False
     lost[: len(starts)] &= ~moved
     unknown = places[lost]
@@ -160,45 +167,85 @@ def key_points(image: Array, rules: FlowRules = DEFAULT_RULES) -> Array:
     return np.empty((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
 
 
-def camera(starts: Array, ends: Array, rules: FlowRules = DEFAULT_RULES) -> Array:
-    """float [2, 3]: the affine map of the view that the camera's motion makes, from tracked points [n, 2].
+def edge_points(image: Array, rules: FlowRules = DEFAULT_RULES) -> Array:
+    """float64 [n, 2]: x, y of the points of a grid that have an edge near them in a view, corners or not.
+
+    On a plain wall the outline of a plain thing is all there is to see, and it has hardly anything that can be tracked.
+    """
+    x, y = (cv2.Sobel(image, cv2.CV_32F, *order, scale=1 / (8 * 255)) for order in ((1, 0), (0, 1)))
+    energy = cv2.boxFilter(x * x + y * y, -1, (_NEAR, _NEAR))
+    step = round(rules.spacing)
+    rows, columns = np.nonzero(energy[step // 2 :: step, step // 2 :: step] > rules.edge)
+    return np.stack([columns, rows], axis=1) * float(step) + step // 2
+
+
+def camera(starts: Array, ends: Array, shape: tuple[int, ...], rules: FlowRules = DEFAULT_RULES) -> Array:
+    """float [2, 3]: the affine map that the camera's motion makes of a view [h, w] = ``shape``, from tracked points [n, 2].
 
     A quarter of the points at rest says that the camera rests too, whatever the others do: somebody close fills most of the
-    picture. Else it is what most points agree upon, if they do.
+    picture. Else it is what most points agree upon, if they do, and if they are from all over the picture: before a plain wall
+    most points may be those of the one thing that moves.
     """
     rest = np.eye(2, 3)
     if len(starts) < 2 * rules.least_points or (np.linalg.norm(ends - starts, axis=1) < _STILL).mean() >= 0.25:
         return rest
     matrix, inliers = cv2.estimateAffine2D(starts, ends, method=cv2.RANSAC, ransacReprojThreshold=0.8, maxIters=500, confidence=0.995)
-    return rest if matrix is None or inliers.mean() < 0.4 else matrix
+    if matrix is None or inliers.mean() < 0.4:
+        return rest
+    width, height = np.diff(np.percentile(starts[inliers[:, 0] > 0], (5, 95), axis=0), axis=0)[0]
+    return matrix if width * height >= rules.wide * shape[0] * shape[1] else rest
 
 
 def targets(moved: Motion, recent: Array | None = None, rules: FlowRules = DEFAULT_RULES) -> list[Target]:
     """Groups of neighbours that move alike, the largest first. ``recent`` as for `motion`.
 
-    Points of unknown velocity count for the nearest group in reach, and make groups of their own where there is none.
+    Points beside a group, most of unknown velocity, count for it: all of them where they connect groups that move alike, as the
+    outline of a thing connects its corners, else those in its reach. The others make groups of their own.
     """
-    known = ~np.isnan(moved.velocities[:, 0])
-    points, velocities = moved.points[known], moved.velocities[known]
-    groups = _groups(points, velocities, rules, rules.least_points)
+    known = np.flatnonzero(~np.isnan(moved.velocities[:, 0]))
+    groups = [known[group] for group in _groups(moved.points[known], moved.velocities[known], rules, rules.least_points)]
+    left = np.setdiff1d(np.arange(len(moved.points)), np.concatenate(groups) if groups else [])
+    owners, pairs = _owners(moved, groups, left, rules)
     found = []
-    left = moved.points[~known]
-    if groups and len(left):
-        owners = np.concatenate([np.full(len(group), index) for index, group in enumerate(groups)])
-        distance, nearest = cKDTree(points[np.concatenate(groups)]).query(left, distance_upper_bound=rules.reach)
-        near = np.isfinite(distance)
-        joined = np.bincount(owners[nearest[near]], minlength=len(groups))
-        left = left[~near]
-    else:
-        joined = np.zeros(len(groups), int)
-    for group, more in zip(groups, joined.tolist(), strict=True):
-        u, v = np.median(velocities[group], axis=0).tolist()  # robust: some points at its edges are half background
-        found.append(Target(_mean(points[group]), (u, v), len(group) + more))
-    for group in _groups(left, None, rules, round(rules.least_lost * rules.eager)):
-        position = _mean(left[group])
-        if len(group) >= rules.least_lost * _ease(np.array([position]), recent, rules)[0]:
-            found.append(Target(position, None, len(group)))
+    for members in _sets(len(groups), pairs):
+        group = np.concatenate([groups[member] for member in members])
+        u, v = np.median(moved.velocities[group], axis=0).tolist()  # robust: some points at its edges are half background
+        more = int(np.isin(owners, members).sum())
+        found.append(Target(_mean(moved.points[group]), (u, v), len(group) + more))
+    left = left[owners < 0]
+    for piece in _groups(moved.points[left], None, rules, round(rules.least_lost * rules.eager)):
+        points, velocities = moved.points[left[piece]], moved.velocities[left[piece]]
+        position = _mean(points)
+        if len(piece) >= rules.least_lost * _ease(np.array([position]), recent, rules)[0]:
+            found.append(Target(position, _velocity(velocities), len(piece)))
     return sorted(found, key=lambda target: -target.points)
+
+
+def _owners(moved: Motion, groups: list[Array], left: Array, rules: FlowRules) -> tuple[Array, list[tuple[int, int]]]:
+    """For each point of ``left`` the number of the group for which it counts, -1 for none; and pairs of groups that are one."""
+    owners = np.full(len(left), -1)
+    pairs: list[tuple[int, int]] = []
+    if not groups:
+        return owners, pairs
+    typical = np.array([np.median(moved.velocities[group], axis=0) for group in groups])
+    trees = [cKDTree(moved.points[group]) for group in groups]
+    for piece in _groups(moved.points[left], None, rules, 1):
+        distances = np.stack([tree.query(moved.points[left[piece]])[0] for tree in trees])
+        near = np.flatnonzero(distances.min(axis=1) <= rules.reach)
+        one = len(near) > 1 and bool(_alike(typical[near[:1]], typical[near], rules).all())
+        if one:
+            pairs += [(int(near[0]), int(other)) for other in near[1:]]
+        owners[piece] = np.where(one | (distances.min(axis=0) <= rules.reach), distances.argmin(axis=0), -1)
+    return owners, pairs
+
+
+def _velocity(velocities: Array) -> tuple[float, float] | None:
+    """The median of those [n, 2] that are known, if there are two."""
+    known = velocities[~np.isnan(velocities[:, 0])]
+    if len(known) < 2:
+        return None
+    u, v = np.median(known, axis=0).tolist()
+    return u, v
 
 
 def remember(movers: Sequence[Mover], found: Sequence[Target], *, frames: int = 1, rules: FlowRules = DEFAULT_RULES) -> list[Mover]:
@@ -267,14 +314,33 @@ def _change(before: Array, after: Array, matrix: Array) -> Array:
     """float32 [h, w]: how much the structure around each pixel of the later view changed, the camera's motion set aside.
 
     The standard deviation of the difference in its surroundings: the edge of a shadow, however faint, passes over a smooth wall as
-    a difference that is alike for neighbours, what moves bears its own structure.
+    a difference that is alike for neighbours, what moves bears its own structure. Where one of the two shows what the other does
+    not, or measured it against other surroundings, at their edges while the camera moves, there is none.
     """
+    height, width = after.shape
+    both = np.ones_like(after)
     if not np.array_equal(matrix, np.eye(2, 3)):
-        height, width = after.shape
         before = cv2.warpAffine(before, matrix, (width, height), dst=after.copy(), borderMode=cv2.BORDER_TRANSPARENT)
+        inside = cv2.erode(both, np.ones((_AROUND, _AROUND), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        both = inside * cv2.warpAffine(inside, matrix, (width, height), flags=cv2.INTER_NEAREST)
     difference = cv2.subtract(after, before, dtype=cv2.CV_32F)
     mean = cv2.boxFilter(difference, -1, (_PATCH, _PATCH))
-    return np.sqrt(np.maximum(cv2.boxFilter(difference * difference, -1, (_PATCH, _PATCH)) - mean * mean, 0))
+    return both * np.sqrt(np.maximum(cv2.boxFilter(difference * difference, -1, (_PATCH, _PATCH)) - mean * mean, 0))
+
+
+def _usual(change: Array, places: Array, here: Array) -> float:
+    """What the change ``here`` [n] at ``places`` [n, 2] is where nothing moves, and elsewhere in a picture with few of them.
+
+    The median of what each part of the picture says, since most of what there is to see may be on the one thing that moves.
+    """
+    height, width = change.shape
+    said = []
+    for top in range(0, height, _BLOCK):
+        row = (places[:, 1] >= top) & (places[:, 1] < top + _BLOCK)
+        for left in range(0, width, _BLOCK):
+            mine = here[row & (places[:, 0] >= left) & (places[:, 0] < left + _BLOCK)]
+            said.append(np.median(mine if len(mine) > 2 else change[top : top + _BLOCK : 4, left : left + _BLOCK : 4]))
+    return float(np.median(said))
 
 
 def _at(image: Array, points: Array) -> Array:
@@ -305,13 +371,22 @@ def _groups(points: Array, velocities: Array | None, rules: FlowRules, least: in
         return []
     pairs = cKDTree(points).query_pairs(rules.reach, output_type="ndarray")
     if velocities is not None:
-        one, other = velocities[pairs[:, 0]], velocities[pairs[:, 1]]
-        speed = np.maximum(np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1))
-        pairs = pairs[np.linalg.norm(one - other, axis=1) <= rules.velocity_reach + rules.velocity_share * speed]
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
-    count, labels = connected_components(graph, directed=False)
-    sizes = np.bincount(labels, minlength=count)
-    return [np.flatnonzero(labels == label) for label in np.flatnonzero(sizes >= least)]
+        pairs = pairs[_alike(velocities[pairs[:, 0]], velocities[pairs[:, 1]], rules)]
+    return [group for group in _sets(len(points), pairs) if len(group) >= least]
+
+
+def _alike(one: Array, other: Array, rules: FlowRules) -> Array:
+    """bool [n]: whether velocities [n, 2] are those of one thing."""
+    speed = np.maximum(np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1))
+    return np.asarray(np.linalg.norm(one - other, axis=1) <= rules.velocity_reach + rules.velocity_share * speed)
+
+
+def _sets(count: int, pairs: Sequence[Sequence[int]] | Array) -> list[Array]:
+    """The numbers below ``count`` in sets, connected by pairs [n, 2] of them."""
+    one, other = np.asarray(pairs, int).reshape(-1, 2).T
+    sets, labels = connected_components(coo_array((np.ones(len(one)), (one, other)), shape=(count, count)), directed=False)
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels, minlength=sets))[:-1]) if count else []
 
 
 def _mean(points: Array) -> tuple[float, float]:
