@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.openapi_data import data_paths
 from gateway.openapi_streams import stream_paths, stream_schemas
+from gateway.openapi_webhooks import messages, webhook_paths, webhook_schemas
 from gateway.problem import CONTENT_TYPE, STATUS
 from gateway.submit import Envelope
 from workers.contract import File, Service
@@ -30,8 +31,8 @@ def service_schemas(service: ServiceType) -> tuple[JsonObject, JsonObject]:
 
 def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonObject:
     """The whole document. ``server_url``: what absolute URLs in the gate's answers start with."""
-    schemas = {**_common_schemas(), **stream_schemas()}
-    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **_plain_paths(), **data_paths()}
+    schemas = {**_common_schemas(), **stream_schemas(), **webhook_schemas()}
+    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **webhook_paths(), **data_paths(), **_plain_paths()}
     for service in services:
         prefix = f"{service.name}.{service.version}"
         schemas |= _service_components(service, prefix)
@@ -46,7 +47,9 @@ def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonOb
         },
         "servers": [{"url": server_url}],
         "security": [{"stream": []}],
+        "tags": [*_TAGS, *({"name": service.name, "description": _first_line(service)} for service in services)],
         "paths": paths,
+        "webhooks": messages(),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -58,6 +61,15 @@ def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonOb
             "parameters": _parameters(),
         },
     }
+
+
+_TAGS = [
+    {"name": "directory", "description": "Which services there are"},
+    {"name": "blobs", "description": "Files that are sent once and used in many jobs"},
+    {"name": "webhooks", "description": "Being told of a job's end"},
+    {"name": "data", "description": "Audience numbers"},
+    {"name": "health", "description": "For whoever runs it"},
+]
 
 
 def _version() -> str:
@@ -90,7 +102,11 @@ def _service_components(service: ServiceType, prefix: str) -> dict[str, JsonObje
 
 def _common_schemas() -> dict[str, JsonObject]:
     url = {"url": _URL}
-    job = {**url, "status": {"type": "integer"}, "ignored": {"type": "array", "items": _TEXT, "description": "Keys that nobody reads"}}
+    job = {
+        **url,
+        "status": {"type": "integer", "minimum": 200, "maximum": 202},
+        "ignored": {"type": "array", "items": _TEXT, "description": "Keys that nobody reads"},
+    }
     problem = {
         "type": {**_TEXT, "description": "urn:sensorium:problem: and the code, with hyphens"},
         "title": _TEXT,
@@ -213,6 +229,10 @@ def _json(description: str, schema: JsonObject, headers: Sequence[str] = ()) -> 
     return answer
 
 
+def _text(description: str, media_type: str) -> JsonObject:
+    return {"description": description, "content": {media_type: {"schema": _TEXT}}}
+
+
 # Paths
 
 
@@ -223,23 +243,32 @@ def _directory_paths() -> JsonObject:
     path = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
     directory = _operation("list_services", "Which services there are", {"200": _json("All", _ref("directory"))}, ())
     versions = _operation("list_versions", "Which versions of a service", {"200": _json("All", _ref("versions"))}, (404,))
-    return {
+    document = _operation("describe", "This document", {"200": _json("OpenAPI 3.1", {"type": "object"})}, ())
+    page = _operation("reference", "This document as a page", {"200": _text("The page", "text/html")}, ())
+    files = {"200": {"description": "The file", "content": {kind: {"schema": _TEXT} for kind in ("text/css", "text/javascript")}}}
+    file = {"name": "file", "in": "path", "required": True, "schema": _TEXT}
+    found: JsonObject = {
         "/services": {"get": {**directory, "parameters": filtered("name")}},
         "/services/{name}": {"parameters": [path], "get": {**versions, "parameters": filtered("version")}},
+        "/openapi.json": {"get": document},
+        "/docs": {"get": page},
+        "/docs/{file}": {"parameters": [file], "get": _operation("reference_file", "What the page is made of", files, (404,))},
     }
+    return {path: {**item, "get": {**item["get"], "tags": ["directory"]}} for path, item in found.items()}
 
 
 def _blob_paths() -> JsonObject:
     meta = _object({"content": {**_TEXT, "description": "attachment://NAME"}}, ["content"])
-    body = {"required": True, "content": {"multipart/form-data": _multipart(meta)}}
+    body = {"required": True, "content": {"multipart/form-data": _multipart(meta, ["content"], {"content": "attachment://content"})}}
     create = _operation("create_blob", "Store a file", {"201": _json("Stored", _ref("blob"), ["Location"])}, _REFUSALS, requestBody=body)
     found = {"200": {"description": "The bytes", "content": {"*/*": {"schema": _BYTES}}}}
+    tags = {"tags": ["blobs"]}
     return {
-        "/blobs": {"post": create},
+        "/blobs": {"post": {**create, **tags}},
         "/blobs/{id}": {
             "parameters": [_ref("blob", "parameters")],
-            "get": _operation("get_blob", "The bytes of a blob", found, (404,)),
-            "delete": _operation("delete_blob", "Forget a blob", {"204": {"description": "Forgotten"}}, (404,)),
+            "get": {**_operation("get_blob", "The bytes of a blob", found, (404,)), **tags},
+            "delete": {**_operation("delete_blob", "Forget a blob", {"204": {"description": "Forgotten"}}, (404,)), **tags},
         },
     }
 
@@ -251,16 +280,14 @@ def _plain_paths() -> JsonObject:
     """What concerns no tenant."""
 
     def plain(name: str, summary: str, responses: JsonObject) -> JsonObject:
-        return {"get": {"operationId": name, "summary": summary, "security": [], "responses": responses}}
+        return {"get": {"operationId": name, "summary": summary, "tags": ["health"], "security": [], "responses": responses}}
 
     health = _json("Yes", _ref("health"))
-    exposition = {"description": "Prometheus text format", "content": {"text/plain": {"schema": _TEXT}}}
-    document = _operation("describe", "This document", {"200": _json("OpenAPI 3.1", {"type": "object"})}, ())
+    exposition = _text("Prometheus text format", "text/plain")
     return {
         "/healthz": plain("alive", "Whether the process runs", {"200": health}),
         "/readyz": plain("ready", "Whether all that it needs answers", {"200": health, "503": _json("No", _ref("health"))}),
         "/metrics": plain("metrics", "What the process counted", {"200": exposition}),
-        "/openapi.json": {"get": document},
     }
 
 
@@ -290,7 +317,8 @@ def _submission(service: ServiceType, prefix: str, name: str) -> JsonObject:
     request = _ref(f"{prefix}.request")
     content: JsonObject = {"application/json": {"schema": request}}
     if any(_takes_files(field.annotation) for field in service.input_type.model_fields.values()):
-        content["multipart/form-data"] = _multipart(request)
+        files = [name for name, field in service.input_type.model_fields.items() if _is_file(field.annotation)]
+        content["multipart/form-data"] = _multipart(request, files, _example(service))
     done = _json("The result", {"allOf": [_ref("job"), _ref(f"{prefix}.output")]}, ["Preference-Applied", *_USE])
     accepted = _json("Accepted, and safe", _ref("job"), ["Location", "Retry-After", "Preference-Applied", *_USE])
     return _operation(
@@ -305,27 +333,55 @@ def _submission(service: ServiceType, prefix: str, name: str) -> JsonObject:
 
 
 def _following(name: str) -> JsonObject:
-    stream = {"description": "Server-sent events; the last one carries the job", "content": {"text/event-stream": {"schema": _TEXT}}}
+    event = {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string"},
+        "data": {**_TEXT, "contentMediaType": "application/json"},
+    }
+    stream = {
+        "description": "Server-sent events; the last one carries the job",
+        "content": {"text/event-stream": {"schema": _object(event, [*event])}},
+    }
     return _operation(
         f"follow_{name}", "A job's events as they come", {"200": stream}, (404, 410), parameters=[_ref("Last-Event-ID", "parameters")]
     )
 
 
-def _multipart(meta: JsonObject) -> JsonObject:
-    return {
+def _multipart(meta: JsonObject, files: Sequence[str], example: JsonObject | None) -> JsonObject:
+    """``files``: the parameters that usually come as attachments, so that a form can be drawn; others may be called anything."""
+    part = {**_BYTES, "description": "A file, under the name by which meta refers to it"}
+    content: JsonObject = {
         "schema": {
             "type": "object",
-            "properties": {"meta": meta},
+            "properties": {"meta": meta, **{f"attachment://{name}": part for name in files}},
             "required": ["meta"],
-            "patternProperties": {"^attachment://": {**_BYTES, "description": "A file, under the name by which meta refers to it"}},
+            "patternProperties": {"^attachment://": part},
         },
         "encoding": {"meta": {"contentType": "application/json"}},
     }
+    if example is not None:
+        content["example"] = {"meta": example}
+    return content
+
+
+def _example(service: ServiceType) -> JsonObject | None:
+    """The shortest request that the service takes, if its fields tell one."""
+    given: JsonObject = {"async": False}
+    for name, field in service.input_type.model_fields.items():
+        if field.is_required():
+            if not field.examples and not _is_file(field.annotation):
+                return None
+            given[name] = field.examples[0] if field.examples else f"attachment://{name}"
+    return given
+
+
+def _is_file(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, File)
 
 
 def _takes_files(annotation: Any) -> bool:
     """Whether a field is a file, or made of files."""
-    if isinstance(annotation, type) and issubclass(annotation, File):
+    if _is_file(annotation):
         return True
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return any(_takes_files(field.annotation) for field in annotation.model_fields.values())

@@ -140,7 +140,10 @@ def _parameters(kinds: Mapping[str, ServiceType]) -> dict[str, Any]:
         fields[name] = (Annotated[annotation, SkipValidation], Field(default_factory=lambda: None, description=infos[0].description))
     if kinds:
         names: Any = Literal[tuple(kinds)]
-        fields["services"] = (list[names], Field(min_length=1, description="The names of the services that are to look at the picture."))
+        fields["services"] = (
+            list[names],
+            Field(min_length=1, examples=[list(kinds)[:2]], description="The names of the services that are to look at the picture."),
+        )
     return fields
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr, ValidationError, ValidationInfo
@@ -331,7 +332,7 @@ class Service(ABC, Generic[In, Out]):
 
     @classmethod
     def description(cls) -> str:
-        return (cls.__doc__ or cls.name).strip()
+        return cleandoc(cls.__doc__ or cls.name)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -11,6 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
 from gateway.openapi import openapi_document, service_schemas
+from gateway.routes import blobs, data, health, jobs, reference, services, streams, tokens, webhooks
 from shared.errors import PerceptionError
 from workers.contract import Image, Input, Item, Output, Service, Sound
 
@@ -141,9 +144,29 @@ def test_every_address_of_the_gate_is_there(document: Document) -> None:
         for verb in verbs.split()
     }
     others = {("/services", "get"), ("/services/{name}", "get"), ("/blobs", "post"), ("/blobs/{id}", "get"), ("/blobs/{id}", "delete")}
-    plain = {(path, "get") for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")}
+    plain = {(path, "get") for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{file}")}
+    webhooks = {("/webhooks", "get"), ("/webhooks/secret", "post"), ("/webhooks/enable", "post")}
     data = {("/api/1/entities", "get"), ("/api/1/visits", "get"), (TOKEN, "post"), (f"{TOKEN}/", "post")}
-    assert {(path, verb) for path, verb, _ in operations(document)} == of_services | others | plain | data
+    assert {(path, verb) for path, verb, _ in operations(document)} == of_services | others | plain | data | webhooks
+
+
+@pytest.mark.parametrize("module", [blobs, data, health, jobs, reference, services, streams, tokens, webhooks])
+def test_every_route_is_described(document: Document, module: ModuleType) -> None:
+    described = {(path, verb) for path, verb, _ in operations(document)}
+    for route in module.ROUTES:
+        path = re.sub(r"\{(\w+):[^/]*\}", r"{\1}", route.path).replace("{name}/{version}", "echo/2")
+        assert (path, route.method.lower()) in described
+
+
+def test_a_form_has_a_place_for_each_file(document: Document) -> None:
+    content = document["paths"]["/services/faces/1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert set(content["schema"]["properties"]) == {"meta", "attachment://image"}
+    assert content["example"] == {"meta": {"async": False, "image": "attachment://image"}}
+
+
+def test_what_receivers_get_is_described(document: Document) -> None:
+    told = document["webhooks"]["job_ended"]["post"]
+    assert {parameter["name"] for parameter in told["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 def test_every_reference_leads_somewhere(document: Document) -> None:
@@ -158,9 +181,9 @@ def test_every_reference_leads_somewhere(document: Document) -> None:
 
     found = set(references(document))
     assert "#/components/schemas/faces.1.output.Face" in found
-    for reference in found:
+    for place in found:
         target: Any = document
-        for step in reference.removeprefix("#/").split("/"):
+        for step in place.removeprefix("#/").split("/"):
             target = target[step]
         assert target
 
