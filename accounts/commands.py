@@ -32,6 +32,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     create.add_argument("--operator", action="store_true", help="may see operators' pages")
     _action(actions, "list", "show every account", json=True)
     _action(actions, "plan", "grant a plan", email=True).add_argument("plan", metavar="PLAN", choices=_PLANS, help=" or ".join(_PLANS))
+    password = _action(actions, "password", "give an account another password, which signs it out everywhere", email=True)
+    password.add_argument("--password-stdin", action="store_true", help="read the password from standard input, one line")
     role = _action(actions, "operator", "let an account see operators' pages", email=True)
     role.add_argument("--revoke", action="store_true", help="not any more")
     _action(actions, "delete", "delete an account, its streams and their visits", email=True)
@@ -84,6 +86,11 @@ async def _plan(args: Namespace, accounts: Accounts) -> None:
     print(f"{args.email}: {args.plan}")
 
 
+async def _password(args: Namespace, accounts: Accounts) -> None:
+    await accounts.set_password(args.email, await asyncio.to_thread(_read_password, from_pipe=args.password_stdin))
+    print(f"{args.email}: password changed")
+
+
 async def _operator(args: Namespace, accounts: Accounts) -> None:
     await accounts.set_operator(args.email, operator=not args.revoke)
     print(f"{args.email}: {'no operator' if args.revoke else 'operator'}")
@@ -116,6 +123,7 @@ _ACTIONS = {
     "list": _list,
     "plan": _plan,
     "operator": _operator,
+    "password": _password,
     "delete": _delete,
     "add-stream": _add_stream,
     "streams": _streams,

@@ -47,7 +47,10 @@ def put_console(app: web.Application, settings: Settings, accounts: Accounts) ->
     app[CONSOLE] = state = make_console(settings, accounts, app)
     handlers = {route: guarded(route) for route in state.routes}
     for route, handler in handlers.items():
-        app.router.add_route(route.method, route.path, handler)
+        if route.method == "GET":
+            app.router.add_get(route.path, handler)  # which answers HEAD too
+        else:
+            app.router.add_route(route.method, route.path, handler)
     app.router.add_get("/static/{digest}/{name:.+}", _asset)
     app[HANDLERS] = frozenset(handlers.values())
     app[ERROR_PAGES] = error_page

@@ -42,13 +42,17 @@ import json
 
 import httpx  # pip install httpx
 
+meta = {{"async": False, "image": "attachment://photo"}}
 with open("photo.jpg", "rb") as photo:
     answer = httpx.post(
         "{url}/services/face_detection/1/jobs",
-        auth=("{id}", "{token}"),
+        auth=(
+            "{id}",
+            "{token}",
+        ),
         files={{
             "attachment://photo": photo,
-            "meta": (None, json.dumps({{"async": False, "image": "attachment://photo"}}), "application/json"),
+            "meta": (None, json.dumps(meta), "application/json"),
         }},
         timeout=60,
     )

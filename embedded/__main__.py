@@ -74,6 +74,7 @@ def banner(url: str, demo: DemoAccount | None) -> str:
     lines = ["", f"Sensorium is ready at {url}"]
     if demo is not None:
         lines += [
+            f"  console        {url}/login",
             f"  demo account   {demo.email}  password {demo.password}",
             f"  demo stream    client_id {demo.stream.client_id}  access_token {demo.stream.access_token}",
             "",
@@ -85,6 +86,7 @@ def banner(url: str, demo: DemoAccount | None) -> str:
             f"    {url}/services/face_detection/1/jobs",
         ]
     else:
+        lines.append(f"  console        {url}/register")
         lines.append("  the demo account works on this machine's own address only; make one with: sensorium account create")
     return "\n".join([*lines, ""])
 

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     )
 
     # The console
+    registration: Literal["open", "closed"] = Field(
+        "open", description="Whether visitors make accounts themselves; closed leaves that to `sensorium account create`"
+    )
     gate_url: str | None = Field(None, description="Address of the gate in the lines that the console shows; by default the console's own")
     login_idle_seconds: float = Field(86400, gt=0, description="A browser that asks for nothing for this time is signed out")
     login_seconds: float = Field(14 * 86400, gt=0, description="A browser is signed out at the latest after this time")

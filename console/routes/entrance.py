@@ -14,7 +14,7 @@ from console.pages import local_path, render, see
 from console.routing import Access, Route
 from console.state import LOGIN, address_of, console_of, form_of, has_page, is_demo, login_of, signed_in
 from gateway.auth import subscriber
-from shared.errors import RateLimited
+from shared.errors import NotFound, RateLimited
 from shared.log import get_logger
 
 log = get_logger(__name__)
@@ -25,7 +25,9 @@ _PLAYGROUND = "/playground"
 async def front(request: web.Request) -> web.Response:
     """``GET /``: what this is, and the two ways in; whoever is signed in is led on."""
     login = login_of(request)
-    return await render(request, "front.html") if login is None else see(_home(request, login.account))
+    if login is None:
+        return await render(request, "front.html", registration=_is_open(request))
+    return see(_home(request, login.account))
 
 
 def _home(request: web.Request, account: Account) -> str:
@@ -33,9 +35,13 @@ def _home(request: web.Request, account: Account) -> str:
     return _PLAYGROUND if is_demo(account) and has_page(request, _PLAYGROUND) else "/streams"
 
 
+def _is_open(request: web.Request) -> bool:
+    return console_of(request).settings.registration == "open"
+
+
 async def register_form(request: web.Request) -> web.Response:
     """``GET /register``."""
-    return await render(request, "register.html", error="", email="")
+    return await render(request, "register.html", error="", email="", registration=_is_open(request))
 
 
 async def register(request: web.Request) -> web.Response:
@@ -44,8 +50,10 @@ async def register(request: web.Request) -> web.Response:
     email, password = form.get("email", ""), form.get("password", "")
 
     async def refused(error: str) -> web.Response:
-        return await render(request, "register.html", 400, error=error, email=email[:254])
+        return await render(request, "register.html", 400, error=error, email=email[:254], registration=True)
 
+    if not _is_open(request):
+        raise NotFound("accounts are made by the operator of this installation")
     if password != form.get("again", ""):
         return await refused("The passwords differ.")
     settings = state.settings
@@ -65,7 +73,9 @@ async def register(request: web.Request) -> web.Response:
 async def login_form(request: web.Request) -> web.Response:
     """``GET /login``; ``next``: the path to go to afterwards."""
     wanted = local_path(request.query.get("next", "")) or ""
-    return await render(request, "login.html", error="", email="", next=wanted, registered="registered" in request.query)
+    return await render(
+        request, "login.html", error="", email="", next=wanted, registered="registered" in request.query, registration=_is_open(request)
+    )
 
 
 async def log_in(request: web.Request) -> web.Response:
@@ -75,7 +85,9 @@ async def log_in(request: web.Request) -> web.Response:
     wanted = local_path(form.get("next", "")) or ""
 
     async def refused(status: int, error: str) -> web.Response:
-        return await render(request, "login.html", status, error=error, email=email[:254], next=wanted, registered=False)
+        return await render(
+            request, "login.html", status, error=error, email=email[:254], next=wanted, registered=False, registration=_is_open(request)
+        )
 
     limits = _limits(request, email)
     try:

@@ -52,9 +52,13 @@ def chromium(chromium_path: str) -> Iterator[Browser]:
 def instance(tmp_path_factory: pytest.TempPathFactory, chromium_path: str) -> Iterator[tuple[System, Process]]:
     """A running Sensorium with every service that starts at once, and the system for further commands (`System.run`)."""
     folder: Path = tmp_path_factory.mktemp("browser")
-    with running_system(
-        folder, {"DEMO_PASSWORD": DEMO_PASSWORD, "GUESSES_PER_ADDRESS": "1000", "REGISTRATIONS_PER_ADDRESS": "1000"}
-    ) as system:
+    settings = {
+        "DEMO_PASSWORD": DEMO_PASSWORD,
+        "GUESSES_PER_ADDRESS": "1000",
+        "REGISTRATIONS_PER_ADDRESS": "1000",
+        "USAGE_SAVE_SECONDS": "0.5",
+    }
+    with running_system(folder, settings) as system:
         process = system.start(
             "up", "dummy", "qrcode_decoder", "motion_detection", "face_detection", "scene_analysis", "text_to_speech", "sound_detection"
         )

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import time
+from pathlib import Path
 
+import cv2
+import numpy as np
 from playwright.sync_api import Page, expect
 
 from tests.browser.screens import Shots, assert_accessible, sign_in
@@ -27,7 +32,26 @@ def look_at(page: Page, shots: Shots, name: str) -> None:
     shots.take(page, name)
 
 
-def test_from_registering_to_a_job_with_the_copied_line(page: Page, url: str, shots: Shots) -> None:
+def paste(page: Page, words: list[str], title: str, folder: Path, tail: str = "") -> str:
+    """Copy the lines with this title and run them; what they print."""
+    page.get_by_role("button", name=f"Copy {title}").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    lines = page.evaluate("navigator.clipboard.readText()")
+    done = subprocess.run([*words, lines + tail], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    expect(page.get_by_role("button", name="Copied")).to_be_hidden()
+    return done.stdout
+
+
+def wait_until_use_is_seen(page: Page) -> None:
+    """What jobs used is in the database a moment later."""
+    until = time.monotonic() + 20
+    while float(page.get_by_role("progressbar").get_attribute("value") or 0) < 1:
+        assert time.monotonic() < until, "no use is seen"
+        page.reload()
+
+
+def test_from_registering_to_jobs_with_the_copied_lines(page: Page, url: str, shots: Shots, tmp_path: Path) -> None:
     page.goto(url)
     look_at(page, shots, "front")
     page.get_by_role("link", name="Create account").click()
@@ -42,13 +66,13 @@ def test_from_registering_to_a_job_with_the_copied_line(page: Page, url: str, sh
     page.get_by_role("button", name="Create stream").click()
     look_at(page, shots, "stream")
     page.get_by_role("link", name="Show details").click()
-    page.get_by_role("button", name="Copy Try the connection").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    line = page.evaluate("navigator.clipboard.readText()")
-    done = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, text=True, check=True)
-    assert '"echo":"Hello world!"' in done.stdout
+    cv2.imwrite(str(tmp_path / "photo.jpg"), np.full((64, 64, 3), 128, np.uint8))
+    assert '"echo":"Hello world!"' in paste(page, ["sh", "-c"], "Try the connection", tmp_path, " -s")
+    assert '"nb_faces":0' in paste(page, ["sh", "-c"], "Faces in a photograph, with curl", tmp_path, " -s")
+    assert "'nb_faces': 0" in paste(page, [sys.executable, "-c"], "The same in Python", tmp_path)
     look_at(page, shots, "stream-details")
     page.get_by_role("link", name="Streams", exact=True).first.click()
+    wait_until_use_is_seen(page)
     look_at(page, shots, "streams")
     page.get_by_role("link", name="ann@example.com").click()
     look_at(page, shots, "account")

@@ -92,6 +92,25 @@ def test_plan_allows_a_second_stream(command: Command, ann: str) -> None:
     assert len(command("streams", ann).splitlines()) == 2
 
 
+def test_a_forgotten_password_is_replaced(command: Command, settings: Settings, ann: str) -> None:
+    async def sign_in(password: str) -> bool:
+        async with open_accounts(settings) as accounts:
+            return await accounts.check_password(ann, password) is not None
+
+    assert "password changed" in command("password", ann, "--password-stdin", stdin="another horse\n")
+    assert [asyncio.run(sign_in(password)) for password in ("correct horse", "another horse")] == [False, True]
+    assert "8 to 1024" in command("password", ann, "--password-stdin", stdin="short", status=1)
+    assert "no account" in command("password", "bob@example.com", "--password-stdin", stdin="another horse", status=1)
+
+
+def test_the_role_of_an_operator_is_granted_and_taken(command: Command, ann: str) -> None:
+    command("operator", ann)
+    assert command("list").split()[-1] == "operator"
+    command("operator", ann, "--revoke")
+    assert command("list").split()[-1] != "operator"
+    assert "no account" in command("operator", "bob@example.com", status=1)
+
+
 def test_delete(command: Command, ann: str) -> None:
     command("delete", ann)
     assert command("list") == ""
