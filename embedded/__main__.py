@@ -19,7 +19,7 @@ from shared.bootstrap import open_broker, open_stores
 from shared.log import configure, get_logger
 from shared.settings import Settings
 from shared.trace import tracing
-from workers.__main__ import choose
+from workers.__main__ import choose, lost
 from workers.host import Host
 from workers.runtime import open_models
 
@@ -45,7 +45,7 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
         stack.push_async_callback(recorder.stop, empty_queue=True)
         await recorder.start()
-        host = Host(settings, broker, stores, open_models(settings), _stuck, long_slices=False)
+        host = Host(settings, broker, stores, open_models(settings, lost), _stuck, long_slices=False)
         stack.push_async_callback(host.stop)
         faults = await host.start(kinds)
         catalog = {(kind.name, kind.version): kind for kind in kinds}

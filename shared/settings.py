@@ -169,6 +169,11 @@ class Settings(BaseSettings):
 
     # Workers
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where networks run; a worker asked for cuda without one refuses to start")
+    gpu_memory_bytes: int = Field(
+        2 * 2**30,
+        ge=2**26,
+        description="Most memory of the GPU that one network takes, its weights included; a worker has one to eight networks",
+    )
     model_threads: int = Field(0, ge=0, description="Threads that compute; 0 takes the container's CPU quota")
     batch: int = Field(0, ge=0, description="Items a batch; 0 measures at start what pays on this device")
     prefetch: int = Field(0, ge=0, description="Messages in hand per service; 0 takes a multiple of what computes at a time")

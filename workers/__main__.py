@@ -23,6 +23,7 @@ log = get_logger(__name__)
 #: Exit statuses, from sysexits.h: what the orchestrator shows is what went wrong.
 EXIT_UNAVAILABLE = 69
 EXIT_SOFTWARE = 70
+EXIT_DEVICE = 71
 
 
 def choose(names: Sequence[str], settings: Settings) -> list[ServiceType]:
@@ -60,7 +61,7 @@ async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(open_broker(settings))
         stores = await stack.enter_async_context(open_stores(settings, None))
-        host = Host(settings, broker, stores, open_models(settings), _die, long_slices=True)
+        host = Host(settings, broker, stores, open_models(settings, lost), _die, long_slices=True)
         stack.push_async_callback(host.stop)
         starting = asyncio.create_task(host.start(kinds))
         waiting = asyncio.create_task(stopping.wait())
@@ -84,6 +85,13 @@ def _die(service: str) -> None:
     log.error("worker.stuck", service=service)
     sys.stderr.flush()
     os._exit(EXIT_SOFTWARE)
+
+
+def lost(model: str) -> None:
+    """What a driver says after an error is the same until the process ends, so a new one has to try."""
+    log.error("worker.device_lost", model=model)
+    sys.stderr.flush()
+    os._exit(EXIT_DEVICE)
 
 
 def run(kinds: Sequence[ServiceType], settings: Settings) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from shared import trace
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
 from shared.log import get_logger
 from shared.settings import Settings
+from workers.gpu import GpuNetwork, trouble_of
 
 Array = npt.NDArray[Any]
 Device = Literal["cpu", "cuda"]
@@ -35,7 +37,7 @@ class OnnxNetwork:
     """A `workers.contract.Network` on ONNX Runtime, whose sessions may run in several threads at once.
 
     ``sha256`` belongs into the key of every cache of results. ``inputs``: what `run` wants. Feed by name: the order is the
-    graph's, not the documentation's.
+    graph's, not the documentation's. ``batched``: the first axis of each input and output counts items, as many as one likes.
     """
 
     name: str
@@ -43,6 +45,7 @@ class OnnxNetwork:
     device: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    batched: bool
     _session: Any = field(repr=False)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -53,8 +56,12 @@ class OnnxNetwork:
 
 
 # One session a process for equal weights on equal terms, as long as somebody holds it: memory, not speed, is at stake.
-_opened: WeakValueDictionary[tuple[object, ...], OnnxNetwork] = WeakValueDictionary()
+_opened: WeakValueDictionary[tuple[object, ...], OnnxNetwork | GpuNetwork] = WeakValueDictionary()
 _opening = threading.Lock()
+
+
+def _ignore(name: str) -> None:
+    """For those who see by the errors that the device is lost."""
 
 
 class OnnxModels:
@@ -67,11 +74,13 @@ class OnnxModels:
         threads: int = 1,
         *,
         gpu_memory: int = DEFAULT_GPU_MEMORY,
+        on_lost: Callable[[str], None] = _ignore,
         manifest: Manifest | None = None,
     ) -> None:
         """``threads``: per model and call (one intra-op thread serves best where jobs run side by side).
 
-        ``gpu_memory``: bytes that each CUDA session may take. Raises `DeviceMissing` at once when ``device`` is not usable.
+        ``gpu_memory``: bytes that each CUDA session may take. ``on_lost`` is called with a model's name when the device is lost to
+        this process. Raises `DeviceMissing` at once when ``device`` is not usable.
         """
         if threads < 1:
             raise ValueError("threads must be at least 1")
@@ -79,6 +88,7 @@ class OnnxModels:
         self._device = device
         self._threads = threads
         self._gpu_memory = gpu_memory
+        self._on_lost = on_lost
         self._manifest = manifest or load_manifest()
         if device != "cpu":
             _require_provider(device)
@@ -89,14 +99,15 @@ class OnnxModels:
         self._read(model)
         return model.path(self._directory)
 
-    def open(self, name: str) -> OnnxNetwork:
+    def open(self, name: str) -> OnnxNetwork | GpuNetwork:
         """Raises `ModelMissing`, `ModelCorrupt` or `DeviceMissing`; the message names the command that mends it."""
         model = self._find(name)
         key = (self._directory, name, model.artefact.digest, self._device, self._threads, self._gpu_memory)
         with _opening:
             network = _opened.get(key)
             if network is None:
-                network = _opened[key] = self._open(model)
+                network = self._open(model) if self._device == "cpu" else GpuNetwork(lambda: self._open(model), self._on_lost)
+                _opened[key] = network
             return network
 
     def _find(self, name: str) -> Model:
@@ -123,13 +134,16 @@ class OnnxModels:
         if session.get_providers()[0] != expected:
             # The runtime falls back to the CPU with a mere warning when CUDA's libraries do not load.
             raise DeviceMissing(f"the model {model.name} does not run on {self._device}: {expected} did not start; {_CUDA_HINT}")
+        session.disable_fallback()  # else it goes on with the CPU after an error of the device, with a line on standard output
+        inputs, outputs = session.get_inputs(), session.get_outputs()
         log.info("model.opened", model=model.name, device=self._device, threads=self._threads)
         return OnnxNetwork(
             name=model.name,
             sha256=model.artefact.sha256 or hashlib.sha256(content).hexdigest(),
             device=self._device,
-            inputs=tuple(value.name for value in session.get_inputs()),
-            outputs=tuple(value.name for value in session.get_outputs()),
+            inputs=tuple(value.name for value in inputs),
+            outputs=tuple(value.name for value in outputs),
+            batched=_is_batched([value.shape for value in (*inputs, *outputs)]),
             _session=session,
         )
 
@@ -149,18 +163,41 @@ class OnnxModels:
         try:
             return runtime.InferenceSession(content, sess_options=options, providers=self._providers())
         except Exception as error:  # they have no base class of their own
+            if trouble_of(error) is not None:
+                raise DeviceMissing(f"there is no room for the model {model.name} on {self._device}: {error}") from error
             raise ModelCorrupt(f"the runtime refuses the model {model.name}: {error}") from error
 
     def _providers(self) -> list[Any]:
         if self._device == "cpu":
             return [_PROVIDERS["cpu"]]
-        options = {"gpu_mem_limit": self._gpu_memory, "arena_extend_strategy": "kSameAsRequested"}
-        return [(_PROVIDERS[self._device], options), _PROVIDERS["cpu"]]
+        return [(_PROVIDERS[self._device], cuda_options(self._gpu_memory)), _PROVIDERS["cpu"]]
 
 
-def open_models(settings: Settings) -> OnnxModels:
+def cuda_options(memory: int) -> dict[str, str]:
+    """The terms on which a session of ``memory`` bytes runs on a GPU that it shares."""
+    return {
+        "gpu_mem_limit": str(memory),
+        # No more than what is asked for; the default doubles the arena each time.
+        "arena_extend_strategy": "kSameAsRequested",
+        # Convolutions choose among algorithms with 32 MiB of scratch memory, not among all that the card has room for...
+        "cudnn_conv_use_max_workspace": "0",
+        # ...and by rule: the default tries out each one whenever a new shape comes, which takes seconds with a picture waiting.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Confidences were calibrated with whole float32; these networks are too small for the difference in speed to matter.
+        "use_tf32": "0",
+    }
+
+
+def open_models(settings: Settings, on_lost: Callable[[str], None] = _ignore) -> OnnxModels:
     """The models of a process. Jobs run side by side, so each takes one thread; how many is the host's business."""
-    return OnnxModels(settings.models_dir or DEFAULT_DIRECTORY, settings.device)
+    directory = settings.models_dir or DEFAULT_DIRECTORY
+    return OnnxModels(directory, settings.device, gpu_memory=settings.gpu_memory_bytes, on_lost=on_lost)
+
+
+def _is_batched(shapes: list[list[int | str | None]]) -> bool:
+    """The graph says it: one name for the first axis of everything."""
+    first = {shape[0] if shape else None for shape in shapes}
+    return len(first) == 1 and isinstance(first.pop(), str)
 
 
 _CUDA_HINT = 'install it with: pip install "sensorium[gpu]" (and CUDA and cuDNN), or choose the device cpu'
@@ -179,5 +216,9 @@ def _runtime() -> Any:
 
 
 def _require_provider(device: Device) -> None:
-    if _PROVIDERS[device] not in _runtime().get_available_providers():
+    runtime = _runtime()
+    if _PROVIDERS[device] not in runtime.get_available_providers():
         raise DeviceMissing(f"the device {device} is not usable here: this ONNX Runtime has no {_PROVIDERS[device]}; {_CUDA_HINT}")
+    # CUDA's libraries that pip installed are in no place where the loader looks.
+    if hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()

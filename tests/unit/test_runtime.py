@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models.manifest import Artefact, Manifest, Model
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
 from shared.settings import Settings
-from workers.runtime import OnnxModels, open_models
+from workers.runtime import OnnxModels, OnnxNetwork, open_models
 
 WEIGHTS = np.array([[1, 2], [3, 4]], np.float32)
 Install = Callable[[bytes], Manifest]
@@ -57,6 +57,7 @@ def test_runs(tmp_path: Path, install: Install) -> None:
     content = network()
     net = OnnxModels(tmp_path, manifest=install(content)).open("net")
     assert (net.name, net.sha256, net.device) == ("net", hashlib.sha256(content).hexdigest(), "cpu")
+    assert isinstance(net, OnnxNetwork)
     assert (net.inputs, net.outputs) == (("x",), ("product", "sum"))
     x = np.arange(6, dtype=np.float32).reshape(2, 3).T  # not contiguous
     result = net.run({"x": x})
@@ -88,6 +89,8 @@ def test_many_threads_open_one_session_and_use_it(tmp_path: Path, install: Insta
 
 def test_options(tmp_path: Path, install: Install) -> None:
     net = OnnxModels(tmp_path, threads=2, manifest=install(network())).open("net")
+    assert isinstance(net, OnnxNetwork)
+    assert not net._session._enable_fallback, "the runtime would go on with the CPU after an error of the device"
     options = net._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
