@@ -15,7 +15,7 @@ from tests.integration.processes import Process, System, running_system
 
 DEMO = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)
 #: Short enough to be waited for in a test.
-QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "LOG_LEVEL": "debug"}
+QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "WEBHOOK_PRIVATE": "true", "LOG_LEVEL": "debug"}
 FORMS = ("embedded", "distributed")
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sensorium.demo import astronaut_jpeg
 from tests.integration.frame_streams import collect, make, next_answer, path, sending, socket
 from tests.integration.processes import poll_job, post_job
+from tests.receivers import receiving
 
 Document = dict[str, Any]
 #: Gives the document of a job of a service with these parameters and, if there is one, this file.
@@ -56,6 +57,15 @@ async def by_events(client: aiohttp.ClientSession, service: str, parameters: Doc
     return document
 
 
+async def by_webhook(client: aiohttp.ClientSession, service: str, parameters: Document, data: bytes | None) -> Document:
+    async with receiving() as receiver:
+        job = await _post(client, service, parameters, data, webhook={"url": receiver.url("/ok")})
+        (received,) = await receiver.wait_for("/ok")
+    async with client.get(job["url"]) as response:
+        assert await response.read() == received.body, "the very bytes that polling gives"
+    return received.document
+
+
 async def by_websocket(client: aiohttp.ClientSession, service: str, parameters: Document, data: bytes | None) -> Document:
     async with socket(client, await make(client, service)) as opened:
         await opened.send_str(json.dumps(parameters))
@@ -77,6 +87,7 @@ WAYS: dict[str, Way] = {
     "polled": by_polling,
     "waited for": by_waiting,
     "server-sent events": by_events,
+    "webhook": by_webhook,
     "WebSocket": by_websocket,
     "multipart": by_multipart,
 }
