@@ -29,7 +29,7 @@ BUSY_SECONDS = Counter("sensorium_busy_seconds_total", "Time that model threads 
 SETTLE_SECONDS = Histogram("sensorium_settle_seconds", "Storing the results of a batch", ("service",), buckets=_SECONDS)
 BATCH_ITEMS = Histogram("sensorium_batch_items", "Items of a batch", ("service",), buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 GPU_MEMORY_FAILURES = Counter(
-    "sensorium_gpu_memory_failures_total", "Runs for which a GPU had no memory, by what was done", ("model", "done")
+    "sensorium_gpu_memory_failures_total", "Runs for which a GPU had no memory, by what became of them", ("model", "outcome")
 )
 PARKED = Gauge("sensorium_frames_parked", "Frames that wait for their predecessors", ("service",))
 DEAD_LETTERS = Counter("sensorium_dead_letters_total", "Messages that could not be done, by reason", ("reason",))
