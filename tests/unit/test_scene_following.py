@@ -11,7 +11,9 @@ from workers.scene.following import Following, follow, give_up, wanted_looks
 from workers.scene.sightings import Sighting, sight
 
 SALT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
-LOOKS = codes(np.random.default_rng(1).standard_normal((3, 256)), SALT)
+_VECTORS = np.random.default_rng(1).standard_normal((3, 256))
+LOOKS = codes(_VECTORS, SALT)
+BOTH = codes(_VECTORS[:1] + _VECTORS[1:2], SALT)[0]
 
 
 def person(x: float, y: float = 100.0, size: float = 100.0) -> Sighting:
@@ -67,6 +69,51 @@ def test_somebody_hidden_by_another_comes_back(hidden: int) -> None:
         frames.append([walker] if covered else [(0, 300.0), walker])
     ids = run(frames)
     assert ids[-1] == ids[0] == [1, 2]
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_whoever_is_gone_takes_nobodys_place(looks: bool) -> None:
+    """One walks out of sight beside another who stands: as time goes on the first might be anywhere, also there."""
+    frames: list[list[tuple[int, float]]] = []
+    for n in range(60):
+        frames.append([(0, 300.0), *([(1, 290 + 5.0 * n)] if 10 < n < 22 else [])])
+    assert {ids[0] for ids in run(frames, looks=looks)} == {1}
+
+
+def test_two_who_look_like_one_teach_nothing_about_either() -> None:
+    following = Following()
+    for n in range(12):
+        pair = [person(100 + 10 * n), person(420 - 10 * n)]
+        wanted = wanted_looks(following, pair, n / 10)
+        follow(following, pair, {index: LOOKS[index] for index in wanted}, n / 10, 0.1 if n else 0.0)
+    before = [list(track.looks) for track in following.tracks]
+    assert all(before)
+    mixed = [person(260)]
+    assert wanted_looks(following, mixed, 1.2) == [0]
+    follow(following, mixed, {0: BOTH}, 1.2, 0.1)
+    assert [track.looks for track in following.tracks] == before
+
+
+def test_whoever_comes_out_piece_by_piece_is_known_again() -> None:
+    """Behind a pillar for a second; what is seen first of somebody who comes out from there looks like nobody, then ever more alike."""
+    shares = (0.0, 0.3, 0.45, 0.6, 0.75, 0.9)
+    pieces = codes(np.stack([share * _VECTORS[0] + (1 - share) * _VECTORS[2] for share in shares]), SALT)
+    following, ids = Following(), []
+    for n in range(40):
+        since = n - 22
+        sightings = [] if 12 <= n < 22 else [person(60 + 12 * n, size=60 + 8 * since if 0 <= since < 6 else 100)]
+        give_up(following, n / 10)
+        look = pieces[since] if 0 <= since < len(pieces) else LOOKS[0]
+        seen = follow(following, sightings, dict.fromkeys(wanted_looks(following, sightings, n / 10), look), n / 10, 0.1 if n else 0.0)
+        ids.append([track.id for track in seen])
+    assert ids[22] != ids[0] == ids[-1] == [1]
+    assert ids[28] == [1]
+    assert [track.id for track in following.tracks] == [1]
+
+
+def test_somebody_else_who_comes_out_is_somebody_else() -> None:
+    frames: list[list[tuple[int, float]]] = [[] if 12 <= n < 22 else [(0 if n < 12 else 1, 60 + 12.0 * n)] for n in range(40)]
+    assert run(frames)[-1] != run(frames)[0]
 
 
 def test_whoever_is_away_for_too_long_is_somebody_new() -> None:

@@ -70,13 +70,20 @@ def test_whoever_walks_past_neither_stands_nor_looks() -> None:
     assert person.direction == "right"
 
 
-@pytest.mark.parametrize("fps", [10, 25])
-def test_walking_standing_and_walking_on(fps: float) -> None:
-    """Three seconds of walking, four of standing, three of walking; boxes shake by 2 % of their size."""
+@pytest.mark.parametrize("fps", [5, 10, 25])
+@pytest.mark.parametrize("speed", [60, 100, 200])
+def test_walking_standing_and_walking_on(fps: float, speed: float) -> None:
+    """Three seconds of walking, four of standing, three of walking; boxes, 100 pixels high, shake by 1 % of their size."""
     chance = random.Random(4)
     times = every(10, fps)
-    where = [100 * min(time, 3) + 100 * max(time - 7, 0) + chance.gauss(0, 2) for time in times]
-    assert stay(times, where, [None] * len(times)).stay.stop == pytest.approx(4, abs=0.45)
+    where = [speed * (min(time, 3) + max(time - 7, 0)) + chance.gauss(0, 1) for time in times]
+    assert stay(times, where, [None] * len(times)).stay.stop == pytest.approx(4, abs=0.35)
+
+
+def test_a_short_stop_takes_nothing_from_a_long_one() -> None:
+    times = every(14, 10)
+    where = [100 * (min(time, 2) + min(max(time - 6, 0), 2) + max(time - 9.1, 0)) for time in times]
+    assert stay(times, where, [None] * len(times)).stay.stop == pytest.approx(5.1, abs=0.5)
 
 
 def test_turning_away_ends_the_look_and_a_blink_does_not() -> None:
@@ -134,9 +141,10 @@ def told(seed: int, **sensitivity: float) -> Counter[str]:
         give_up(following, step.now)
         tracks = follow(following, seen, {}, step.now, step.counted)
         for person in list(people.values()):
-            gone = disappears(person, step.now, SIZE, wanted)
+            over = person.track not in {track.id for track in following.tracks}
+            gone = disappears(person, step.now, SIZE, wanted, over=over)
             events.update([gone.type] if gone else [])
-            if person.track not in {track.id for track in following.tracks}:
+            if over:
                 del people[person.track]
         for track in tracks:
             person = people.setdefault(track.id, Person(track.id, Stay(step.now, step.now)))

@@ -14,7 +14,7 @@ from workers.models import expression
 from workers.scene.following import Track
 from workers.scene.person import Person
 
-#: Sightings (their scores' sum, at ten frames a second) of somebody new at sensitivity 0.5; half of it at 1, twice at 0.
+#: What the sightings of somebody new must prove together (`Sighting.proof`) at sensitivity 0.5; half of it at 1, twice at 0.
 _APPEARANCE = 3.0
 #: Seconds out of sight at sensitivity 0.5: of somebody who was leaving the picture, and of somebody in its middle, whom something hides.
 _LEAVING, _HIDDEN = 0.35, 1.5
@@ -58,12 +58,13 @@ def appears(person: Person, track: Track, sensitivity: Sensitivity) -> Told | No
     return Told("appearance", "full_body_roi", person.body_score)
 
 
-def disappears(person: Person, now: float, size: tuple[int, int], sensitivity: Sensitivity) -> Told | None:
-    """Nobody saw the person for longer than patience lasts, which is short for who was leaving the picture. ``size``: its [width, height]."""
+def disappears(person: Person, now: float, size: tuple[int, int], sensitivity: Sensitivity, *, over: bool = False) -> Told | None:
+    """Nobody saw the person for longer than patience lasts, which is short for who was leaving the picture. ``size``: its [width, height].
+    ``over``: nobody is looked for any more, or the person turned out to be another one."""
     usual = _LEAVING if _was_leaving(person, size) else _HIDDEN
     patience = usual * _halving(sensitivity.disappearance)
     away = now - person.stay.last
-    if person.gone or away <= patience + 1e-6:
+    if person.gone or (away <= patience + 1e-6 and not over):
         return None
     person.gone = True
     if not person.shown:

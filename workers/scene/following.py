@@ -28,10 +28,15 @@ _BELIEVED = 3.0
 #: second without a sighting (a brisk walk is 1.6 upper bodies a second).
 _REACH, _REACH_PER_SECOND = 1.0, 1.2
 _MOST_REACH = 3.0
+#: What a reach of one more adds to the cost of whoever is out of sight, and what it costs to be hardly known yet.
+_AWAY, _UNKNOWN = 0.1, 0.15
 #: Unlike looks add so much to the distance, for each unit of cosine below `_ALIKE`.
 _LOOKS, _ALIKE = 1.5, 0.7
 #: After so many seconds out of sight somebody must look alike (cosine) to be the same, if both looks are known.
 _HIDDEN, _SAME = 0.5, 0.45
+#: Somebody new who looks this much like somebody hidden is that one after all. Whoever comes out from behind something is seen in part at
+#: first, and looks like nobody; until then each sighting proves less.
+_AGAIN, _IN_DOUBT = 0.6, 0.3
 #: A sighting this near to where a track is expected, and nearer by so much than anything else, is that track's without a look.
 _EXPECTED, _APART = 0.35, 0.25
 #: A person's looks are taken anew after so many seconds, while nobody is near.
@@ -40,6 +45,7 @@ _REFRESH = 2.0
 _ALONE = 0.1
 #: Share of a small deviation that is followed at once; large ones are followed entirely.
 _GAIN = 0.5
+_GROWN = 0.25  # a greater change of size (its logarithm) from one sighting to the next is of what is seen, not of the person
 _SLOW = 3.0  # seconds of expected motion at most: nobody out of sight runs on for ever
 #: How much a sighting proves grows with the time since the one before, within these: (at 25 frames a second less than at 10).
 _PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF = 0.1, 0.8, 3.0
@@ -91,7 +97,7 @@ def wanted_looks(following: Following, sightings: Sequence[Sighting], now: float
     if not sightings:
         return []
     costs, _ = _distances(following, sightings, now)
-    alone = _are_alone(sightings)
+    alone = _solitude(sightings) > 1 - _ALONE
     known = any(track.looks for track in following.tracks)
     wanted = []
     for column in range(len(sightings)):
@@ -99,12 +105,17 @@ def wanted_looks(following: Following, sightings: Sequence[Sighting], now: float
         if row is None:
             if known and np.isfinite(costs[:, column]).any():
                 wanted.append(column)  # two who are near one another, or a comeback
+                rivals = (costs[costs[:, column] < _EXPECTED + _APART] < _EXPECTED + _APART).any(axis=0)
+                wanted += np.flatnonzero(rivals).tolist()  # to know one of two is half of the answer
             continue
         track = following.tracks[row]
+        if _hidden_before(following, track, now):
+            wanted.append(column)
+            continue
         due = now - track.looked >= _REFRESH or now - track.last > _HIDDEN
         if due and alone[column] and track.evidence >= _BELIEVED / 2:
             wanted.append(column)
-    return wanted
+    return sorted(set(wanted))
 
 
 def _clear_match(costs: Array, column: int) -> int | None:
@@ -123,7 +134,8 @@ def follow(following: Following, sightings: Sequence[Sighting], looks: Mapping[i
     ``looks``: the codes of those `wanted_looks` named. ``dt``: seconds since the frame before.
     """
     pairs = _assign(following, sightings, looks, now)
-    alone = _are_alone(sightings)
+    matched = {track.id for track in pairs.values()}
+    alone = _solitude(sightings, [track.box for track in following.tracks if track.id not in matched]) > 1 - _ALONE
     seen = []
     for index, sighting in enumerate(sightings):
         track = pairs.get(index)
@@ -131,12 +143,35 @@ def follow(following: Following, sightings: Sequence[Sighting], looks: Mapping[i
             track = _begin(following, sighting, now)
         else:
             _update(track, sighting, now)
-        track.evidence = round(track.evidence + sighting.proof * float(np.clip(dt / _PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF)), 3)
+        hidden = _hidden_before(following, track, now)
+        proof = sighting.proof * (_IN_DOUBT if hidden else 1.0)
+        track.evidence = round(track.evidence + proof * float(np.clip(dt / _PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF)), 3)
         if index in looks and alone[index]:
             track.looks = [*track.looks[: _CODES - 1], looks[index]]
             track.looked = now
-        seen.append(track)
+        seen.append(_known_again(following, track, hidden, looks.get(index)))
     return seen
+
+
+def _hidden_before(following: Following, track: Track, now: float) -> list[Track]:
+    """Who went out of sight before somebody new came, and may be that one."""
+    if track.evidence >= _BELIEVED:
+        return []
+    hidden = [other for other in following.tracks if other.last < track.first and other.looks and other.evidence >= _BELIEVED]
+    apart = _apart([_expected(other, now) for other in hidden], [track.box])
+    return [other for other, distance in zip(hidden, apart[:, 0].tolist(), strict=True) if distance <= _MOST_REACH]
+
+
+def _known_again(following: Following, track: Track, hidden: Sequence[Track], look: str | None) -> Track:
+    """The one of ``hidden`` that the new ``track`` looks like; the track itself if it looks like nobody."""
+    alike = [(max(similarity(look, known) for known in other.looks), other) for other in hidden if look is not None]
+    best, known = max(alike, key=lambda pair: pair[0], default=(0.0, track))
+    if best < _AGAIN:
+        return track
+    following.tracks.remove(track)
+    known.box, known.velocity, known.last = track.box, track.velocity, track.last
+    known.evidence = round(known.evidence + track.evidence, 3)
+    return known
 
 
 def _patience(track: Track) -> float:
@@ -151,22 +186,28 @@ def _begin(following: Following, sighting: Sighting, now: float) -> Track:
 
 
 def _assign(following: Following, sightings: Sequence[Sighting], looks: Mapping[int, str], now: float) -> dict[int, Track]:
-    """Index of a sighting -> its track, so that the sum of the distances is the least."""
+    """Index of a sighting -> its track, so that the sum of the costs is the least.
+
+    A cost is the distance as a share of the track's reach: who has been out of sight for long may be anywhere, so that being far proves
+    little, and being near too. To be left without a sighting costs everybody the same: a good match is not given up for two poor
+    ones, nor for somebody's who is long gone.
+    """
     if not following.tracks or not sightings:
         return {}
-    costs, reach = _distances(following, sightings, now)
+    distances, reach = _distances(following, sightings, now)
+    away = _AWAY * (reach - _REACH)[:, None]
+    costs = _REACH * distances / reach[:, None] + away
+    solitude = _solitude(sightings)
     for column, code in looks.items():
         for row, track in enumerate(following.tracks):
             if np.isfinite(costs[row, column]) and track.looks:
                 alike = max(similarity(code, look) for look in track.looks)
-                costs[row, column] += _LOOKS * max(0.0, _ALIKE - alike)
-                if now - track.last > _HIDDEN and alike < _SAME:
+                costs[row, column] += _LOOKS * solitude[column] * max(0.0, _ALIKE - alike)
+                if now - track.last > _HIDDEN and alike < _SAME and solitude[column] > 0.5:
                     costs[row, column] = np.inf
-    # To be left without a sighting costs a track as much as its reach: a good match is not given up for two poor ones. Ties go to who is
-    # better known.
-    known = np.array([0.0 if track.evidence >= _BELIEVED else 0.15 for track in following.tracks])[:, None]
-    costs = np.where(costs <= reach[:, None], costs + known, np.inf)
-    nobody = np.where(np.eye(len(reach), dtype=bool), reach + 0.15, np.inf)
+    known = np.array([0.0 if track.evidence >= _BELIEVED else _UNKNOWN for track in following.tracks])[:, None]  # decides ties
+    costs = np.where(costs <= _REACH + away, costs + known, np.inf)
+    nobody = np.where(np.eye(len(reach), dtype=bool), _REACH + _AWAY * (_MOST_REACH - _REACH) + _UNKNOWN, np.inf)
     table = np.hstack([costs, nobody])
     rows, columns = linear_sum_assignment(np.where(np.isfinite(table), table, 1e6))
     return {column: following.tracks[row] for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if column < len(sightings)}
@@ -178,24 +219,34 @@ def _distances(following: Following, sightings: Sequence[Sighting], now: float) 
     reach = np.minimum(_REACH + _REACH_PER_SECOND * np.maximum(away - 0.2, 0.0), _MOST_REACH)
     if not following.tracks:
         return np.empty((0, len(sightings))), reach
-    expected = np.array([_expected(track, now) for track in following.tracks])
-    boxes = np.array([sighting.box for sighting in sightings])
-    sides = [np.sqrt(np.maximum(group[:, 2] * group[:, 3], 1.0)) for group in (expected, boxes)]
-    # Tops of heads rather than centres: how far down somebody is seen changes with what stands before them.
-    anchors = [group[:, :2] + group[:, 2:] * [0.5, 0.25] for group in (expected, boxes)]
-    apart = np.linalg.norm(anchors[0][:, None] - anchors[1][None], axis=2)
-    costs = apart / np.sqrt(sides[0][:, None] * sides[1][None]) + np.abs(np.log(sides[0][:, None] / sides[1][None]))
+    costs = _apart([_expected(track, now) for track in following.tracks], [sighting.box for sighting in sightings])
     return np.where(costs <= reach[:, None], costs, np.inf), reach
 
 
-def _are_alone(sightings: Sequence[Sighting]) -> list[bool]:
-    """Whether nobody else is in the box that would be cut out."""
+def _apart(some: Sequence[Any], others: Sequence[Any]) -> Array:
+    """[some, others]: how far apart boxes are, in their sizes, and the logarithm of the sizes' ratio."""
+    groups = [np.array(group, np.float64).reshape(-1, 4) for group in (some, others)]
+    sides = [np.sqrt(np.maximum(group[:, 2] * group[:, 3], 1.0)) for group in groups]
+    # Tops of heads rather than centres: how far down somebody is seen changes with what stands before them.
+    anchors = [group[:, :2] + group[:, 2:] * [0.5, 0.25] for group in groups]
+    apart = np.linalg.norm(anchors[0][:, None] - anchors[1][None], axis=2)
+    return np.asarray(apart / np.sqrt(sides[0][:, None] * sides[1][None]) + np.abs(np.log(sides[0][:, None] / sides[1][None])))
+
+
+def _solitude(sightings: Sequence[Sighting], hidden: Sequence[list[float]] = ()) -> Array:
+    """[sightings], 0..1: how little of the box that would be cut out is of somebody else: of others who are seen, or who were last seen in
+    the ``hidden`` boxes and may be in the same one, since two who are close look like one to the network. The nearer of two fills
+    both boxes, so what a crop shows tells less, the more they overlap."""
     if not sightings:
-        return []
+        return np.empty(0)
     boxes = np.array([sighting.whole for sighting in sightings])
     overlaps = intersection_over_union(boxes, boxes)
     np.fill_diagonal(overlaps, 0.0)
-    return [bool(row.max() < _ALONE) for row in overlaps]
+    most = overlaps.max(axis=1)
+    if hidden:
+        followed = np.array([sighting.box for sighting in sightings])
+        most = np.maximum(most, intersection_over_union(followed, np.array(hidden)).max(axis=1))
+    return np.asarray(1 - most)
 
 
 def _expected(track: Track, now: float) -> list[float]:
@@ -212,7 +263,8 @@ def _update(track: Track, sighting: Sighting, now: float) -> None:
     size = max(float(np.sqrt(expected[2] * expected[3])), 1.0)
     gain = min(1.0, _GAIN + 2 * float(np.abs(deviation).max()) / size)
     seconds = now - track.last
-    if seconds > 0:
+    grown = abs(float(np.log(max(sighting.box[2] * sighting.box[3], 1.0) / max(expected[2] * expected[3], 1.0)))) / 2
+    if seconds > 0 and grown < _GROWN:  # somebody half hidden seems to move as what hides them
         velocity_gain = gain * gain / (2 - gain)
         track.velocity = _rounded(np.array(track.velocity) + velocity_gain * shift / max(seconds, 0.04))
     track.box = _rounded(expected + gain * deviation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy.typing as npt
@@ -24,6 +25,8 @@ Array = npt.NDArray[Any]
 #: Somebody whose head went no further than this in so many seconds stood still all the while: in upper bodies (about 0.85 m), where
 #: coming nearer or going away counts as the change of the size's logarithm times the other.
 STILL_SECONDS, STILL_DISTANCE, STILL_NEARER = 1.0, 0.25, 0.7
+#: Within this distance somebody is at a place already, or still.
+STILL_NEAR = 0.1
 #: The path is remembered in steps of at least so many seconds.
 _PATH_STEP = 0.095
 #: Looks at the camera that are this far apart are one (a blink, a missed face), in seconds or in 1.5 frames.
@@ -54,7 +57,7 @@ class Look:
 
 @dataclass(slots=True)
 class Stay:
-    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``path``: [time, x, y, log height] of the last
+    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``rested``: what it was before the present one; ``path``: [time, x, y, log height] of the last
     second; ``origin``: [x, y, height] where it
     began; ``furthest``: the largest displacement so far, in upper bodies; ``told``: the last provisional visit; ``tellings``: how many
     events of age and gender there were."""
@@ -65,6 +68,7 @@ class Stay:
     attention: float = 0.0
     still: bool = False
     counted: float = -1e9
+    rested: float = 0.0
     path: list[list[float]] = field(default_factory=list)
     origin: list[float] = field(default_factory=list)
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -133,25 +137,26 @@ class Person:
         stay.last = step.now
 
     def _stand(self, step: Step, x: float, y: float, size: float) -> None:
+        """Count standing: from coming to a place until leaving it, which is known up to a second later."""
         stay, now = self.stay, step.now
         since_last = min(now - stay.last, MAX_STEP) if stay.path else 0.0
-        furthest, watched = 0.0, 0.0
-        for time, other_x, other_y, other_size in stay.path:
-            scale = math.exp((size + other_size) / 2)
-            apart = math.hypot(x - other_x, y - other_y) / scale + STILL_NEARER * abs(size - other_size)
-            furthest = max(furthest, apart)
-            watched = max(watched, now - time)
-        if furthest >= STILL_DISTANCE:
+        here = [round(now, 3), round(x, 1), round(y, 1), round(size, 3)]
+        apart = [_apart(point, here) for point in stay.path]
+        if max(apart, default=0.0) >= STILL_DISTANCE:
+            if stay.still:
+                left = _last_near(stay.path)
+                stay.stop = round(max(stay.rested, stay.stop - max(0.0, stay.counted - left)), 4)
             stay.still = False
         elif stay.still:
             stay.stop = round(stay.stop + since_last, 4)
-        elif watched >= STILL_SECONDS - 1e-6:
-            stay.still = True
-            stay.stop = round(stay.stop + min(watched, now - stay.counted, MAX_STEP), 4)
+        elif stay.path and now - stay.path[0][0] >= STILL_SECONDS - 1e-6:
+            came = next((point[0] for point, after in zip(stay.path, _maxima(apart), strict=True) if after < STILL_NEAR), now)
+            stay.still, stay.rested = True, stay.stop
+            stay.stop = round(stay.stop + min(now - came, now - stay.counted, MAX_STEP), 4)
         if stay.still:
             stay.counted = now
         if not stay.path or now - stay.path[-1][0] >= _PATH_STEP:
-            stay.path.append([round(now, 3), round(x, 1), round(y, 1), round(size, 3)])
+            stay.path.append(here)
         stay.path = [
             point for index, point in enumerate(stay.path) if now - point[0] <= STILL_SECONDS + 1e-6 or index == len(stay.path) - 1
         ]
@@ -232,3 +237,20 @@ class Person:
             return False
         self.stay.told = now
         return True
+
+
+def _apart(one: list[float], other: list[float]) -> float:
+    """The distance of two points of a path, in upper bodies."""
+    scale = math.exp((one[3] + other[3]) / 2)
+    return math.hypot(one[1] - other[1], one[2] - other[2]) / scale + STILL_NEARER * abs(one[3] - other[3])
+
+
+def _maxima(values: list[float]) -> list[float]:
+    """For each value the greatest from it on."""
+    return list(accumulate(reversed(values), max))[::-1]
+
+
+def _last_near(path: list[list[float]]) -> float:
+    """Until when the path stayed near its first point."""
+    near = takewhile(lambda point: _apart(path[0], point) < STILL_NEAR, path)
+    return max(point[0] for point in near)

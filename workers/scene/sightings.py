@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ _FACE_SIZES = (0.25, 1.6)
 _HEAD_OF_BODY = (0.3, 0.0, 0.4, 0.25)
 #: A face without a head or body is a person of its own from this probability on.
 _ALONE = 0.8
+#: What a sighting proves whose log odds are the second or more (a score of 0.97).
+_CERTAIN, _CERTAIN_ODDS = 1.75, 3.5
 #: Such a person's head, in sizes of the face.
 _HEAD_OF_FACE = 1.35
 
@@ -42,8 +45,11 @@ class Sighting:
 
     @property
     def proof(self) -> float:
-        """What this sighting adds to the belief that there is somebody: without a head or face only half of the score."""
-        return self.score if self.head is not None or self.face is not None else self.score / 2
+        """What this sighting adds to the belief that there is somebody: `_CERTAIN` at most, less in proportion to the log odds of its
+        score, nothing at even chances; without a head or face half of it."""
+        odds = math.log(max(self.score, 1e-9) / max(1 - self.score, 1e-9))
+        proof = _CERTAIN * min(max(odds / _CERTAIN_ODDS, 0.0), 1.0)
+        return proof if self.head is not None or self.face is not None else proof / 2
 
     @property
     def whole(self) -> Array:

@@ -111,6 +111,7 @@ class _Frame:
     sightings: list[Sighting]
     faces: yunet.Faces
     looks: dict[int, str]
+    lost: list[Track]
     seen: list[Person]
     events: list[Event]
     leaving: list[_Telling]
@@ -198,20 +199,21 @@ def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: yun
     step = state.clock.advance(item.accepted if stamp is None else stamp.timestamp())
     least = PRESETS[item.input.camera_position].min_head * item.input.image.size[1]
     near = [one for one in sightings if one.head is None or one.head[3] >= least]
-    give_up(state.following, step.now)
-    return _Frame(item, state, step, near, faces, {}, [], [], [], [])
+    lost = give_up(state.following, step.now)
+    return _Frame(item, state, step, near, faces, {}, lost, [], [], [], [])
 
 
 def _follow(frame: _Frame) -> None:
     """Who is who; and who has left, before those who are seen have stayed."""
     state, step = frame.state, frame.step
     tracks = follow(state.following, frame.sightings, frame.looks, step.now, step.counted)
-    alive = {track.id for track in state.following.tracks}
+    alive, lost = ({track.id for track in group} for group in (state.following.tracks, frame.lost))
     for person in list(state.people.values()):
-        told = disappears(person, step.now, frame.item.input.image.size, frame.item.input.sensitivity)
+        over = person.track not in alive
+        told = disappears(person, step.now, frame.item.input.image.size, frame.item.input.sensitivity, over=over)
         if told is not None:
             frame.leaving.append(_Telling(_event(frame, person, told), entity(person, step.now, seen=False)))
-            if state.store:
+            if state.store and (person.track in lost or not over):  # else it was somebody who is still there
                 frame.visits.append(person.visit(state.salt, state.clock, closed=True))
         if person.track not in alive:
             del state.people[person.track]
