@@ -39,6 +39,7 @@ async def page(request: web.Request) -> web.Response:
 
 async def file(request: web.Request) -> web.Response:
     """``GET /docs/{file}``: what the page is made of."""
+    await request.app[GATE].authenticate(request)  # also for what there is not, as everywhere
     name = request.match_info["file"]
     if name not in (*SOURCES, "page.js"):
         raise NotFound("the page has no such file")

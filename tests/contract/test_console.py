@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts.model import Plan
+from accounts.model import DEMO_EMAIL, Plan
 from analytics.store import Visits
 from shared.usage import DayOfUse, day_of
 from shared.visits import Visit
@@ -149,6 +149,14 @@ async def test_a_head_is_answered_like_its_page_without_the_page(house: House) -
     answer = await browser.ask("HEAD", "/login")
     assert (answer.status, answer.text) == (200, "")
     assert "Content-Security-Policy" in answer.headers
+
+
+async def test_a_newcomer_with_the_demonstration_starts_where_things_are_tried_out(tmp_path: Path) -> None:
+    async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db", allow_demo=True) as house:
+        await house.accounts.create_account(DEMO_EMAIL, PASSWORD)
+        browser = await house.browser()
+        assert (await browser.sign_in(DEMO_EMAIL)).location == "/playground"
+        assert (await browser.get("/playground")).status == 200
 
 
 # Streams
