@@ -70,23 +70,23 @@ def environment(version: str, python: str) -> Path:
     own = folder / "bin" / "python"
     stamp = folder / ".installed"
     wanted = digest(python)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return own
-    print(f"  making sdk/.venvs/{version} …", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([python, "-m", "venv", str(folder)], check=True)
     pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)], check=True)
+    if not (stamp.exists() and stamp.read_text() == wanted):
+        print(f"  making sdk/.venvs/{version} …", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([python, "-m", "venv", str(folder)], check=True)
+        subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)], check=True)
+        stamp.write_text(wanted)
+    shutil.rmtree(SDK / "build", ignore_errors=True)  # setuptools would put files into the package that are there no more
     # the build tool comes with the lock too, so that nothing is fetched unchecked
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", str(SDK)], check=True)
-    stamp.write_text(wanted)
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--force-reinstall", str(SDK)], check=True)
     return own
 
 
 def digest(python: str) -> str:
-    """Of everything that decides what is installed."""
+    """Of everything that decides what is installed beside the package."""
     content = hashlib.sha256(python.encode())
-    for path in (LOCK, SDK / "pyproject.toml", Path(__file__), *sorted((SDK / "src").rglob("*.py"))):
+    for path in (LOCK, Path(__file__)):
         content.update(path.read_bytes())
     return content.hexdigest()
 

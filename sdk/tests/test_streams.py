@@ -125,9 +125,11 @@ def test_frames_with_parameters_of_their_own(live: str, photo: bytes) -> None:
 
 
 class Proxy:
-    """Between client and server; `cut` breaks every connection, and `refuse` those to come."""
+    """Between client and server. `cut` breaks every connection; nothing passes while ``open`` is not set."""
 
     def __init__(self, live: str) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
         self._host, self._port = urlsplit(live).hostname, urlsplit(live).port
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -153,6 +155,7 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
+                await self.open.wait()
                 writer.write(data)
                 await writer.drain()
         finally:
@@ -198,6 +201,28 @@ def test_frames_that_were_lost_with_a_connection_are_counted(live: str, photo: b
             else:
                 stream.offer(photo)
         assert stream._given == len(answers) + stream.dropped
+
+    asyncio.run(asyncio.wait_for(through(live, act), 50))
+
+
+def test_while_the_network_stands_still_frames_give_way_and_none_is_old_afterwards(live: str, photo: bytes) -> None:
+    async def act(stream: FrameStream, proxy: Proxy) -> None:
+        stream.offer(photo)
+        assert (await stream.__anext__()).number == 0
+        proxy.open.clear()
+        for _ in range(50):
+            stream.offer(photo)
+            await asyncio.sleep(0.01)
+        begun = asyncio.get_running_loop().time()
+        proxy.open.set()
+        stream.finish()
+        late = [answer async for answer in stream]
+        assert late[-1].number == 50
+        assert len(late) + stream.dropped == 50
+        assert len(late) <= 5
+        # What was under way when the network stood still is as old as that; the newest was given just before it moved again.
+        assert late[0].seconds > 0.4
+        assert late[-1].seconds < asyncio.get_running_loop().time() - begun + 0.1
 
     asyncio.run(asyncio.wait_for(through(live, act), 50))
 
