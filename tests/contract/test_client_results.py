@@ -32,10 +32,21 @@ def inner(hint: Any) -> Any:
     return hint if keys(hint) else next((found for part in typing.get_args(hint) if (found := inner(part)) is not None), None)
 
 
+def sometimes(noun: Any) -> set[str]:
+    """The keys of a model that an answer may lack."""
+    return {name for name, field in noun.model_fields.items() if field.default is None} if issubclass(noun, BaseModel) else set()
+
+
+def always(noun: Any) -> set[str]:
+    """The fields of a dataclass that have to be there."""
+    return {field.name for field in dataclasses.fields(noun) if field.default is dataclasses.MISSING}
+
+
 def differences(theirs: Any, ours: Any) -> list[str]:
     """The keys that only one of them has, in all their depth."""
     answered, known = keys(theirs), keys(ours)
     found = [f"{ours.__name__}: {name}" for name in answered.keys() ^ known.keys()]
+    found += [f"{ours.__name__}: {name} may be absent" for name in sometimes(theirs) & always(ours)]
     for name in answered.keys() & known.keys():
         below, beneath = inner(answered[name]), inner(known[name])
         if (below is None) != (beneath is None):

@@ -46,14 +46,14 @@ class FaceDetection:
 
 @dataclass(frozen=True)
 class AgedFace:
-    """``age`` in years; ``gender``: male or female."""
+    """``age`` in years; ``gender``: male or female. None where the stream has it switched off."""
 
     roi: Roi
     roi_confidence: float
-    age: int
-    age_confidence: float
-    gender: str
-    gender_confidence: float
+    age: Optional[int] = None
+    age_confidence: Optional[float] = None
+    gender: Optional[str] = None
+    gender_confidence: Optional[float] = None
     id: Optional[int] = None
 
 
