@@ -1,4 +1,4 @@
-"""`python -m bench dummy|faces|services|visits|all`: measure Sensorium beside its peers and write the tables."""
+"""`python -m bench dummy|faces|streams|services|visits|all`: measure Sensorium beside its peers and write the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import facts, report
 from bench import services as service_costs
+from bench import streams as cameras
 from bench import visits as visit_questions
 from bench.measure import BARE_LOOP, Plan, Sample, run
 from bench.processes import ChildFailed, listener
@@ -56,6 +57,19 @@ def faces(args: argparse.Namespace, where: Servers) -> None:
     _finish("faces", samples, facts.faces(), "\n\n".join(text), args)
 
 
+def streams(args: argparse.Namespace, where: Servers) -> None:
+    """One camera: a request a frame, and the two forms of a stream."""
+    shots = list(cameras.run(where, args.rounds, args.seconds))
+    versions = {"aiohttp": facts.dummy()["aiohttp"], **facts.servers(where)}
+    how = f"{args.rounds} rounds of {args.seconds:g} s each, {datetime.now(UTC):%Y-%m-%d}."
+    head = f"## Frames of one camera\n\n{cameras.__doc__}\n{how} {facts.sentence(facts.machine())} {facts.sentence(versions)}"
+    text = f"{head}\n\n{cameras.tables(shots)}"
+    print(f"\n{text}\n")
+    print(report.save("streams", shots, {**facts.machine(), **versions}), file=sys.stderr)
+    if not args.no_docs:
+        report.write("streams", text)
+
+
 def services(args: argparse.Namespace) -> None:
     """The processor's time of each service, one thread, without any server."""
     head = f"## What an input costs\n\n{service_costs.__doc__}\n{facts.sentence(facts.machine())}"
@@ -91,7 +105,7 @@ def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "services", "visits", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "streams", "services", "visits", "all"), default="all")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
@@ -118,6 +132,8 @@ def main() -> int:
                 dummy(args, where)
             if args.what in ("faces", "all"):
                 faces(args, where)
+            if args.what in ("streams", "all"):
+                streams(args, where)
     except ChildFailed as error:
         print(error, file=sys.stderr)
         return 1

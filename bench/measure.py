@@ -94,10 +94,10 @@ def _system(plan: Plan, servers: Servers, name: str, number: int) -> Iterator[Sa
         for measure in plan.measures:
             wrk(running.targets[measure], plan.connections, WARM_UP_S, servers.folder)
             _drain(running, measure)
-            meter, before = Meter(), _cpu(groups)
+            meter, before = Meter(), cpu_seconds(groups)
             figures = wrk(running.targets[measure], plan.connections, plan.seconds, servers.folder)
             drain_s = _drain(running, measure)
-            after = _cpu(groups)
+            after = cpu_seconds(groups)
             cpu_ms = {role: 1000 * (after[role] - before[role]) / max(1, figures.requests) for role in groups}
             yield Sample(name, measure, number, figures, cpu_ms, drain_s, meter.others(sum(after.values()) - sum(before.values())))
 
@@ -110,7 +110,7 @@ def _drain(running: Running, measure: str) -> float:
     return wait_right(sentinel, list(running.children.values()), DRAIN_LIMIT_S)
 
 
-def _cpu(groups: Mapping[str, Group]) -> dict[str, float]:
+def cpu_seconds(groups: Mapping[str, Group]) -> dict[str, float]:
     return {role: group.cpu_seconds() for role, group in groups.items()}
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bench.measure import Sample
 from bench.venvs import HERE
@@ -22,7 +23,7 @@ brackets; ratios are taken within each round, then their median. Compare systems
 """
 
 
-def save(name: str, samples: Sequence[Sample], facts: Mapping[str, str]) -> Path:
+def save(name: str, samples: Sequence[Any], facts: Mapping[str, str]) -> Path:
     """Everything measured as JSON in `bench/results/`."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
@@ -45,19 +46,19 @@ def _row(name: str, own: Sequence[Sample], other: Sequence[Sample]) -> str:
     pairs = [(sample, base[sample.round]) for sample in own if sample.round in base]
     cells = [
         name,
-        _spread([sample.figures.rate for sample in own], 0 if own[0].figures.rate >= 100 else 1),
-        _spread([sample.figures.p50_ms for sample in own], 1),
-        _spread([sample.figures.p99_ms for sample in own], 1),
-        _spread([mine.figures.rate / theirs.figures.rate for mine, theirs in pairs], 2),
-        _spread([mine.figures.p99_ms / theirs.figures.p99_ms for mine, theirs in pairs], 2),
-        _spread([sum(mine.cpu_ms.values()) / sum(theirs.cpu_ms.values()) for mine, theirs in pairs], 2),
+        spread([sample.figures.rate for sample in own], 0 if own[0].figures.rate >= 100 else 1),
+        spread([sample.figures.p50_ms for sample in own], 1),
+        spread([sample.figures.p99_ms for sample in own], 1),
+        spread([mine.figures.rate / theirs.figures.rate for mine, theirs in pairs], 2),
+        spread([mine.figures.p99_ms / theirs.figures.p99_ms for mine, theirs in pairs], 2),
+        spread([sum(mine.cpu_ms.values()) / sum(theirs.cpu_ms.values()) for mine, theirs in pairs], 2),
         _cpu(own),
         str(sum(sample.figures.errors for sample in own)),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     if not values:
         return "–"
     middle = f"{median(values):,.{digits}f}"
@@ -70,8 +71,8 @@ def _cpu(own: Sequence[Sample]) -> str:
     return total + ", ".join(f"{role} {value:.2f}" for role, value in medians.items())
 
 
-def noise(samples: Sequence[Sample]) -> str:
-    """How much of the cores went to programs outside the bench, in words."""
+def noise(samples: Sequence[Any]) -> str:
+    """How much of the cores went to programs outside the bench (the samples' `others`), in words."""
     shares = [sample.others for sample in samples]
     return f"Programs outside the bench took {median(shares):.0%} of the cores (at most {max(shares):.0%}) during the measurements."
 

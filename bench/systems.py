@@ -82,7 +82,7 @@ def _dummy_targets(url: str, waiting: str, authorization: str = "") -> dict[str,
 
 def sensorium_dummy(servers: Servers, stack: ExitStack) -> Running:
     """Gateway and one worker over the broker and the store."""
-    base, authorization, children = _distributed(servers, stack, "dummy")
+    base, authorization, children = distributed(servers, stack, "dummy")
     return _wait(Running(_dummy_targets(f"{base}/services/dummy/1/jobs", "async", authorization), children), "sync")
 
 
@@ -128,19 +128,19 @@ def _one_face(status: int, document: Any) -> bool:
 
 def sensorium_embedded(servers: Servers, stack: ExitStack) -> Running:
     """Everything in one process, two model threads."""
-    port = free_port()
-    environment = {**_common(servers), "SENSORIUM_DATA_DIR": str(servers.folder / f"data-{port}"), "SENSORIUM_MODEL_THREADS": "2"}
-    words: list[str | Path] = [sys.executable, "-m", "sensorium", "up", "face_detection", "--port", str(port)]
-    children = {"server": _spawn(stack, servers, "sensorium-up", words, environment, ROOT)}
-    url = f"http://127.0.0.1:{port}/services/face_detection/1/jobs"
-    return _wait(Running({"faces": Target(url, picture.job_form(picture.photograph()), _one_face, basic(*DEMO))}, children), "faces")
+    base, authorization, children = embedded(servers, stack, "face_detection")
+    return _wait(Running({"faces": faces_target(base, authorization)}, children), "faces")
 
 
 def sensorium_distributed(servers: Servers, stack: ExitStack) -> Running:
     """Gateway and one worker with two model threads over the broker and the store."""
-    base, authorization, children = _distributed(servers, stack, "face_detection")
-    target = Target(f"{base}/services/face_detection/1/jobs", picture.job_form(picture.photograph()), _one_face, authorization)
-    return _wait(Running({"faces": target}, children), "faces")
+    base, authorization, children = distributed(servers, stack, "face_detection")
+    return _wait(Running({"faces": faces_target(base, authorization)}, children), "faces")
+
+
+def faces_target(base: str, authorization: str) -> Target:
+    """The picture to our `face_detection`, which is to find one face in it."""
+    return Target(f"{base}/services/face_detection/1/jobs", picture.job_form(picture.photograph()), _one_face, authorization)
 
 
 def litserve(servers: Servers, stack: ExitStack) -> Running:
@@ -182,7 +182,16 @@ def _common(servers: Servers) -> dict[str, str]:
     return {"SENSORIUM_LOG_LEVEL": "warning", "SENSORIUM_QUEUE_LIMIT": "1000000"}
 
 
-def _distributed(servers: Servers, stack: ExitStack, service: str) -> tuple[str, str, dict[str, Child]]:
+def embedded(servers: Servers, stack: ExitStack, *services: str) -> tuple[str, str, dict[str, Child]]:
+    """Base address, authorization and process of everything in one."""
+    port = free_port()
+    environment = {**_common(servers), "SENSORIUM_DATA_DIR": str(servers.folder / f"data-{port}"), "SENSORIUM_MODEL_THREADS": "2"}
+    words: list[str | Path] = [sys.executable, "-m", "sensorium", "up", *services, "--port", str(port)]
+    children = {"server": _spawn(stack, servers, "sensorium-up", words, environment, ROOT)}
+    return f"http://127.0.0.1:{port}", basic(*DEMO), children
+
+
+def distributed(servers: Servers, stack: ExitStack, *services: str) -> tuple[str, str, dict[str, Child]]:
     """Base address, authorization and processes of a gateway and one worker with a namespace and database of their own."""
     port = free_port()
     environment = {
@@ -197,7 +206,7 @@ def _distributed(servers: Servers, stack: ExitStack, service: str) -> tuple[str,
     authorization = basic(*provision(environment))
     command = [sys.executable, "-m", "sensorium"]
     children = {
-        "worker": _spawn(stack, servers, "sensorium-worker", [*command, "worker", service], environment, ROOT),
+        "worker": _spawn(stack, servers, "sensorium-worker", [*command, "worker", *services], environment, ROOT),
         "gateway": _spawn(stack, servers, "sensorium-gateway", [*command, "gateway", "--port", str(port)], environment, ROOT),
     }
     return f"http://127.0.0.1:{port}", authorization, children

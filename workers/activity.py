@@ -81,6 +81,9 @@ class Activity:
         finally:
             self._running.pop(number, None)
 
+    def has_ahead(self, work: Work) -> bool:
+        return self._computer.has_ahead(work)
+
     def prepare(self, work: Work) -> float:
         """Prepare a frame ahead of its turn and measure it, in seconds. Called in model threads."""
         number, begin = next(self._numbers), time.perf_counter()

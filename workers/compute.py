@@ -87,6 +87,10 @@ class Computer:
             works[index].prepared = None
         return {index: self.run([works[index]])[0] for index in items}
 
+    def has_ahead(self, work: Work) -> bool:
+        """Whether there is anything to do ahead: a thread is not woken for nothing."""
+        return bool(work.job.files or work.files) or type(self.service).prepare is not Service.prepare
+
     def prepare(self, work: Work) -> None:
         """Do ahead what the frame needs no state for. Never raises: what fails here fails again in `run`, where it is answered."""
         try:

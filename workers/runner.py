@@ -245,7 +245,8 @@ class Runner:
         if turn is None or not self._stateful:
             return True
         try:
-            work.seen = await self._turns.wait(turn, partial(self._prepare_meanwhile, work))
+            on_park = partial(self._prepare_meanwhile, work) if self._activity.has_ahead(work) else None
+            work.seen = await self._turns.wait(turn, on_park)
         finally:
             await self._ahead.leave(work)
         if work.seen is not None:
