@@ -73,8 +73,6 @@ async def write_parts(answers: Answers, response: web.StreamResponse) -> None:
 async def write_last_part(request: web.Request, response: web.StreamResponse, error: PerceptionError | None) -> None:
     """End the body; what ended it before its time is said in a last part."""
     last = b"" if error is None else as_part(orjson.dumps({**problem_body(error), "stream": {"closed": True}}))
-    if error is not None:
-        response.force_close()
     try:
         async with asyncio.timeout(LAST_WORD_SECONDS):
             await response.write(last + _END)

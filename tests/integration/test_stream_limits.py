@@ -101,7 +101,7 @@ async def overrun(client: aiohttp.ClientSession, stream: dict[str, Any]) -> None
 
 async def test_a_slow_reader_of_the_output_is_told_why_it_is_closed(client: aiohttp.ClientSession, gateway: Process) -> None:
     stream = await make(client, "misbehaver")
-    plain = await connect(gateway, stream, "output")
+    plain = await connect(gateway, stream, "output", "Connection: close")
     await overrun(client, stream)
     text = (await read_to_the_end(plain)).decode()
     assert '"code":"slow_reader"' in text
@@ -113,7 +113,7 @@ async def test_a_slow_reader_of_the_output_is_told_why_it_is_closed(client: aioh
 
 async def test_one_that_never_reads_is_cut_off(client: aiohttp.ClientSession, gateway: Process) -> None:
     stream = await make(client, "misbehaver")
-    plain = await connect(gateway, stream, "output")
+    plain = await connect(gateway, stream, "output", "Connection: close")
     await overrun(client, stream)
 
     async def nobody_is_left() -> bool:
