@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from aiohttp import encode_basic_auth
@@ -216,6 +217,26 @@ async def test_no_secret_is_in_the_log(house: House, capfd: pytest.CaptureFixtur
         assert event in said
     for kept in (PASSWORD, "wrong horse of mine", "another horse", secret.access_token, word, token, SECRET):
         assert kept not in said
+
+
+# Identifiers
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b", "a*", "#", "a/b", "../a", "a b", "a\r\nb", "a\x00", "é", "", "a" * 129, "KEYS[1]", "'; DROP TABLE"]
+)
+async def test_no_identifier_means_anything_to_a_store_or_a_broker(house: House, name: str) -> None:
+    secret = await house.accounts.add_stream(ANN, "Door")
+    browser = await house.browser()
+    headers = {"Authorization": encode_basic_auth(secret.client_id, secret.access_token), "Accept": "application/json"}
+    body = {"echo": "x", "async": False, "state": {"session_id": name}}
+    answer = await browser.ask("POST", "/services/dummy/1/jobs", json=body, headers=headers)
+    assert (answer.status, '"parameter":"state.session_id"' in answer.text) == (400, True), answer.text
+    encoded = quote(name, safe="")
+    for path in (f"/services/{encoded}x/1/jobs", f"/services/dummy/{encoded}1x/jobs"):
+        assert (await browser.ask("POST", path, json={}, headers=headers)).status == 404
+    for path in (f"/blobs/{encoded}x", f"/services/dummy/1/jobs/{encoded}x", f"/services/dummy/1/streams/{encoded}x"):
+        assert (await browser.ask("GET", path, headers=headers)).status == 404
 
 
 # Files

@@ -93,6 +93,16 @@ async def test_a_new_password_signs_every_other_browser_out(house: House) -> Non
     assert (await (await house.browser()).sign_in(ANN, "another horse")).status == 303
 
 
+async def test_a_login_holds_for_every_gateway_and_ends_for_every_gateway(house: House, database: str) -> None:
+    async with open_house(database, store_seconds=30) as other:
+        browser = await house.signed_in(ANN)
+        same = await other.browser()
+        same.headers["Cookie"] = f"sensorium-login={browser.cookie('sensorium-login')}"
+        assert (await same.get("/account")).status == 200
+        assert (await same.post("/logout")).status == 303  # with the token that the other gateway made
+        assert (await browser.get("/account")).status == 303
+
+
 async def test_other_browsers_can_be_signed_out(house: House) -> None:
     here, there = await house.signed_in(ANN), await house.signed_in(ANN)
     assert "signed in in 2 browsers" in (await here.get("/account")).text
