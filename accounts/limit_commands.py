@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator, Callable
@@ -40,9 +41,14 @@ def add_arguments(action: Callable[..., ArgumentParser]) -> None:
 def _limit(number: Callable[[str], float]) -> Callable[[str], float | str]:
     def read(text: str) -> float | str:
         try:
-            return _NONE if text == _NONE else number(text)
+            value = None if text == _NONE else number(text)
         except ValueError:
-            raise ArgumentTypeError("must be a number, or none for no limit") from None
+            value = math.nan
+        if value is None:
+            return _NONE
+        if not math.isfinite(value):
+            raise ArgumentTypeError("must be a number, or none for no limit")
+        return value
 
     return read
 
@@ -53,7 +59,8 @@ async def _plans(args: Namespace, accounts: Accounts) -> None:
         print_json({plan.value: asdict(its) for plan, its in limits.items()})
         return
     for plan, its in limits.items():
-        print(f"{plan.value:<10}  {_hours(its)}, {'any number of' if its.streams is None else its.streams} streams")
+        count = "any number of streams" if its.streams is None else f"{its.streams} stream{'s' * (its.streams != 1)}"
+        print(f"{plan.value:<10}  {_hours(its)}, {count}")
 
 
 async def _limits(args: Namespace, accounts: Accounts) -> None:

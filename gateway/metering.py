@@ -104,7 +104,6 @@ class Metering:
         if not allowance.paid:
             raise StoreAway(f"The use of the plan {allowance.plan} cannot be counted at the moment") from error
         metrics.UNCOUNTED.labels(allowance.plan).inc()
-        log.warning("usage.uncounted", plan=allowance.plan, reason=error.message)
         return Grant(self._clock() + _UNCOUNTED_SECONDS)
 
     def _remember(self, stream: str, done: asyncio.Task[Grant]) -> None:

@@ -33,6 +33,11 @@ class Time:
             async with self._client.pipeline(transaction=True) as pipe:
                 await pipe.delete(self._key).rpush(self._key, seconds, micro).execute()
 
+    async def reconnect(self) -> None:
+        """After the server was stopped."""
+        if self._client is not None:
+            await self._client.connection_pool.disconnect()
+
     async def pass_(self, seconds: float) -> None:
         await self.set(self.now + seconds)
 

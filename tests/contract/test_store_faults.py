@@ -17,12 +17,14 @@ from shared.errors import StoreAway
 from shared.jobs import Turn
 from shared.ports import Stores
 from shared.settings import Settings
+from shared.usage import Allowance, DayOfUse, Known, Metered
 from tests.contract.stores import OTHER_SHARD, SOON_S, Pair, chunk, done, job_id, redis_pair, started, until
 from tests.faults.proxy import Proxy
 from tests.servers import Server
 
 NO_BLOB = str(uuid.UUID(int=0))
 SESSION = "tenant/service.1/session"
+DOOR, ALLOWANCE = Metered("account", "door"), Allowance("plan", 10, "day", "stream", paid=True)
 
 
 @pytest.fixture
@@ -60,6 +62,10 @@ async def test_everything_says_so_when_the_store_is_away(own_redis: Server, own_
         stores.blobs.delete("tenant", NO_BLOB),
         stores.idempotency.claim("tenant", "key", "print", "job"),
         stores.idempotency.release("tenant", "key"),
+        stores.meter.count(DOOR, ALLOWANCE),
+        stores.meter.begin(DOOR, Known(1)),
+        stores.meter.unsaved(0),
+        stores.meter.saved([DayOfUse("account", "door", 1, 1)]),
     ]
     async with asyncio.timeout(SOON_S):
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

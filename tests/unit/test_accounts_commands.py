@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from accounts.credentials import Tenant
 from accounts.store import open_accounts
 from database.migrate import migrate
 from shared.settings import Settings, read_settings
+from shared.usage import DayOfUse, day_of
 
 Command = Callable[..., str]
 
@@ -109,6 +111,61 @@ def test_the_role_of_an_operator_is_granted_and_taken(command: Command, ann: str
     command("operator", ann, "--revoke")
     assert command("list").split()[-1] != "operator"
     assert "no account" in command("operator", "bob@example.com", status=1)
+
+
+def test_limits_of_plans(command: Command, ann: str) -> None:
+    assert [line.split() for line in command("plans").splitlines()] == [
+        ["developer", "3", "h", "of", "stream", "a", "month", "an", "account,", "1", "stream"],
+        ["enterprise", "12", "h", "of", "stream", "a", "day", "each,", "any", "number", "of", "streams"],
+    ]
+    command("limits", "developer", "--hours", "0.5", "--streams", "2")
+    command("limits", "enterprise", "--hours", "none")
+    limits = json.loads(command("plans", "--json"))
+    assert (limits["developer"]["allowance"]["seconds"], limits["developer"]["streams"]) == (1800, 2)
+    assert (limits["enterprise"]["allowance"]["seconds"], limits["enterprise"]["streams"]) == (None, None)
+    command("limits", "developer", "--hours", "1")
+    assert json.loads(command("plans", "--json"))["developer"]["streams"] == 2
+    assert "above 0" in command("limits", "developer", "--hours", "0.0001", status=1)
+
+
+@pytest.mark.parametrize("hours", ["inf", "nan", "many", ""])
+def test_a_limit_is_a_number_or_none(command: Command, capsys: pytest.CaptureFixture[str], hours: str) -> None:
+    with pytest.raises(SystemExit):
+        command("limits", "developer", "--hours", hours)
+    assert "none for no limit" in capsys.readouterr().err
+
+
+def test_use_of_plans(command: Command, settings: Settings, ann: str) -> None:
+    command("create", "bob@example.com", "--password-stdin", "--plan", "enterprise", stdin="long enough")
+    door = json.loads(command("add-stream", ann, "Door", "--json"))["client_id"]
+
+    async def use() -> None:
+        async with open_accounts(settings) as accounts:
+            (account, _) = await accounts.accounts()
+            await accounts.ledger.save([DayOfUse(account.id, door, day_of(time.time()), 61)])
+
+    asyncio.run(use())
+    assert [line.split()[0] for line in command("usage").splitlines()] == ["61", "0"]
+    lines = command("usage", "ANN@example.com").splitlines()
+    assert "of 10800 s account until" in lines[0]
+    assert lines[1].split() == ["61", "s", door, "Door"]
+    (told,) = json.loads(command("usage", ann, "--json"))
+    assert (told["usage"]["used"], told["streams"][0]["used"]) == (61, 61)
+    assert "no account" in command("usage", "nobody@example.com", status=1)
+
+
+def test_privacy(command: Command, ann: str) -> None:
+    door = json.loads(command("add-stream", ann, "Door", "--json"))["client_id"]
+    assert set(json.loads(command("privacy", ann, door, "--json")).values()) == {True}
+    command("privacy", ann, door, "--off", "gender", "age")
+    assert [line.split() for line in command("privacy", ann, door, "--off", "expression", "--on", "age").splitlines()] == [
+        ["age", "on"],
+        ["expression", "off"],
+        ["gender", "off"],
+        ["identification", "on"],
+    ]
+    assert json.loads(command("streams", ann, "--json"))[0]["off"] == ["expression", "gender"]
+    assert "no stream" in command("privacy", ann, "another", status=1)
 
 
 def test_delete(command: Command, ann: str) -> None:
