@@ -20,9 +20,7 @@ from database.engine import Database
 from database.migrate import migrate
 from shared.errors import StoreAway
 from shared.visits import Visit
-from tests.contract.test_accounts import PASSWORD, database, settings_for
-
-__all__ = ["database"]
+from tests.contract.test_accounts import PASSWORD, settings_for
 
 HOUR = 3_600_000
 START = 1_700_000_000_000 // HOUR * HOUR

@@ -17,9 +17,7 @@ from accounts.store import Accounts, open_accounts
 from database.migrate import migrate
 from shared.privacy import ANALYSES
 from shared.usage import DayOfUse, Known, Metered, day_of
-from tests.contract.test_accounts import database, settings_for
-
-__all__ = ["database"]
+from tests.contract.test_accounts import settings_for
 
 ANN, BOB, PASSWORD = "ann@example.com", "bob@example.com", "correct horse"
 #: 2024-02-29 at noon.

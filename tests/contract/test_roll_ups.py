@@ -18,9 +18,9 @@ from analytics.tables import HOUR_MS
 from analytics.totals import COLUMNS, Totals
 from database.engine import Database
 from shared.visits import Visit
-from tests.contract.test_analytics import SENIOR, START, House, database, house
+from tests.contract.test_analytics import SENIOR, START, House, house
 
-__all__ = ["database", "house"]
+__all__ = ["house"]
 
 DAY = 24 * HOUR_MS
 #: So few that they are told again, moved and claimed by both streams.

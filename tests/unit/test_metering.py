@@ -104,6 +104,18 @@ async def test_jobs_of_a_counted_second_ask_nobody(metering: Metering, meter: Sl
     assert meter.asked == asked + 1
 
 
+async def test_what_is_granted_ends_with_the_second_that_was_counted(
+    metering: Metering, meter: SlowMeter, tenant: Tenant, clock: Clock
+) -> None:
+    clock.now += 0.625
+    await metering.admit(tenant)
+    clock.now += 0.25
+    await metering.admit(tenant)
+    clock.now += 0.25
+    await metering.admit(tenant)
+    assert (await meter.unsaved(0))[0].seconds == 2
+
+
 async def test_a_volley_asks_once(metering: Metering, meter: SlowMeter, tenant: Tenant, clock: Clock) -> None:
     await metering.admit(tenant)
     clock.now += 1
