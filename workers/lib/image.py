@@ -86,17 +86,15 @@ def _decode(data: bytes, mode: int) -> Pixels:
 
 def _over_white(pixels: npt.NDArray[Any]) -> Pixels:
     """[h, w, 4] BGRA of 8 or 16 bit, or what a decoder gave instead, over white."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    if pixels.shape[2] == 3:
-        return pixels
     blended = np.empty((*pixels.shape[:2], 3), np.uint8)
     for top in range(0, pixels.shape[0], _ROWS):
         part = pixels[top : top + _ROWS]
-        alpha = part[:, :, 3:].astype(np.uint16)
-        blended[top : top + _ROWS] = (part[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+        if part.dtype == np.uint16:
+            part = (part >> 8).astype(np.uint8)
+        if part.ndim == 3 and part.shape[2] == 4:
+            alpha = part[:, :, 3:].astype(np.uint16)
+            part = (part[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+        blended[top : top + _ROWS] = part if part.ndim == 3 else part[:, :, None]
     return blended
 
 
