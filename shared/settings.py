@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     body_bytes_per_second: int = Field(10_000, ge=0, description="Slowest rate of a body, after a grace of five seconds; 0 for none")
     keepalive_seconds: float = Field(75, gt=0, description="An idle connection is closed after this time")
     connections_per_address: int = Field(256, gt=0, description="Most connections of one address at a time")
-    image_pixels: int = Field(25_000_000, gt=0, description="Most pixels of an image")
+    image_pixels: int = Field(25_000_000, gt=0, description="Most pixels of an image; half as many with 16 bits and transparency")
     image_side: int = Field(8192, gt=0, description="Longest side of an image, in pixels")
     sound_seconds: float = Field(60, gt=0, description="Longest sound")
     text_characters: int = Field(5000, gt=0, description="Longest text")

@@ -272,10 +272,11 @@ def test_a_bomb_of_texts_and_profiles_takes_no_memory() -> None:
     assert peak_growth(bomb) < 30_000_000
 
 
-@pytest.mark.parametrize("depth", [8, 16])
-def test_the_largest_picture_allowed_is_bounded(depth: int) -> None:
-    largest = png(5000, 5000, colour=6, depth=depth)
-    assert peak_growth(largest) < 350_000_000
+@pytest.mark.parametrize(("depth", "side"), [(8, 5000), (16, 3535)])
+def test_the_largest_picture_allowed_is_bounded(depth: int, side: int) -> None:
+    assert peak_growth(png(side, side, colour=6, depth=depth)) < 320_000_000
+    with pytest.raises(InputTooLarge, match="pixels"):
+        decode(png(side + 1, side + 1, colour=6, depth=depth))
 
 
 def scans(data: bytes, copies: int) -> bytes:

@@ -35,12 +35,14 @@ _ROWS = 256  # rows blended at a time, so that blending costs no second picture
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header says. ``width`` and ``height`` are as stored, before the EXIF orientation; ``data`` is what is to be decoded."""
+    """What the header says. ``width`` and ``height`` are as stored, before the EXIF orientation; ``data`` is what is to be decoded;
+    ``deep``: decoding takes twice the memory, 16 bytes a pixel, since there are 16 bits for each colour and for the transparency."""
 
     width: int
     height: int
     alpha: bool
     data: bytes
+    deep: bool = False
 
 
 def decode_image(data: bytes, *, max_pixels: int, max_side: int) -> Pixels:
@@ -50,13 +52,14 @@ def decode_image(data: bytes, *, max_pixels: int, max_side: int) -> Pixels:
     black on nothing). Of an animated PNG the still picture is taken. Releases the GIL while it decodes.
 
     Raises `UnreadableInput` for what is not a whole JPEG or PNG, and `InputTooLarge`, before decoding, for more than
-    ``max_pixels`` pixels or a side longer than ``max_side``.
+    ``max_pixels`` pixels, half as many with 16 bits and transparency, or a side longer than ``max_side``.
     """
     header = read_header(data)
     if header.width > max_side or header.height > max_side:
         raise InputTooLarge(f"the image is {header.width} x {header.height}; a side may have at most {max_side} pixels")
-    if header.width * header.height > max_pixels:
-        raise InputTooLarge(f"the image has {header.width * header.height} pixels; at most {max_pixels} are allowed")
+    most, kind = (max_pixels // 2, " with 16 bits and transparency") if header.deep else (max_pixels, "")
+    if header.width * header.height > most:
+        raise InputTooLarge(f"the image has {header.width * header.height} pixels; at most {most} are allowed{kind}")
     if header.alpha:
         return _over_white(_decode(header.data, cv2.IMREAD_UNCHANGED))
     return _decode(header.data, cv2.IMREAD_COLOR)
@@ -172,7 +175,7 @@ _COLOURS_WITH_ALPHA = (4, 6)
 
 
 def _read_png(data: bytes) -> ImageHeader:
-    length, kind, width, height, _, colour = struct.unpack_from(">I4sIIBB", data, len(_PNG))
+    length, kind, width, height, depth, colour = struct.unpack_from(">I4sIIBB", data, len(_PNG))
     if kind != b"IHDR" or length != 13:
         raise UnreadableInput(f"the PNG does not begin with its header; {_NEEDED}")
     kinds: set[bytes] = set()
@@ -190,7 +193,7 @@ def _read_png(data: bytes) -> ImageHeader:
         data = _PNG + b"".join(data[start:end] for start, end in kept)
     # OpenCV gives either the alpha channel or the orientation; the few pictures with both are seen without alpha.
     alpha = (colour in _COLOURS_WITH_ALPHA or b"tRNS" in kinds) and b"eXIf" not in kinds
-    return _header(width=width, height=height, alpha=alpha, data=data)
+    return _header(width=width, height=height, alpha=alpha, data=data, deep=alpha and depth == 16)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -210,7 +213,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise UnreadableInput(f"the PNG has more than {MAX_CHUNKS} chunks")
 
 
-def _header(*, width: int, height: int, alpha: bool, data: bytes) -> ImageHeader:
+def _header(*, width: int, height: int, alpha: bool, data: bytes, deep: bool = False) -> ImageHeader:
     if width == 0 or height == 0:
         raise UnreadableInput(f"the image has no pixels; {_NEEDED}")
-    return ImageHeader(width, height, alpha, data)
+    return ImageHeader(width, height, alpha, data, deep)
