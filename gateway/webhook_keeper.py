@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import orjson
 
@@ -54,6 +55,7 @@ class Webhooks:
         self._wake = asyncio.Event()
         self._followed: set[asyncio.Task[None]] = set()
         self._in_hand: dict[asyncio.Task[None], Delivery] = {}
+        self._promised: Counter[str] = Counter()
         self._keeper: asyncio.Task[None] | None = None
         self._forgot = self._looked = float("-inf")
 
@@ -105,9 +107,18 @@ class Webhooks:
 
     async def _finish(self, delivery: Delivery, event: Event) -> None:
         """``event``: the job's last one. What is delivered is what polling gives at this moment."""
-        body = orjson.dumps(job_document(delivery.job_url, _ref(delivery), event))
-        if await self.outbox.finish(delivery.job_id, body, _ms(time.time())):
-            self._wake.set()
+        now = time.time()
+        ended = replace(delivery, body=orjson.dumps(job_document(delivery.job_url, _ref(delivery), event)), finished=_ms(now))
+        if not self._has_room(delivery.stream):
+            await self.outbox.finish(delivery.job_id, ended.body or b"", ended.finished)
+            return
+        ended = replace(ended, lease=self._lease(now))  # saves claiming it right afterwards
+        self._promised[delivery.stream] += 1
+        try:
+            if await self.outbox.finish(delivery.job_id, ended.body or b"", ended.finished, ended.lease):
+                self._begin(ended)
+        finally:
+            self._promised[delivery.stream] -= 1
 
     async def _look_for_ends(self) -> None:
         """Of jobs that another process accepted, or whose end this one did not hear of."""
@@ -165,22 +176,35 @@ class Webhooks:
             self._forgot = clock
             await self.outbox.forget(_ms(time.time()))
         for delivery in await self._claim():
-            task = asyncio.create_task(self._deliver(delivery))
-            self._in_hand[task] = delivery
-            task.add_done_callback(self._in_hand.pop)
-            task.add_done_callback(lambda _: self._wake.set())
+            self._begin(delivery)
 
     async def _claim(self) -> Sequence[Delivery]:
         """As many as may be under way; of each stream half of what it may have, when no more than half is under way."""
-        now = time.time()
-        free = self._settings.webhook_deliveries - len(self._in_hand)
+        now, under_way = time.time(), self._under_way()
+        free = self._settings.webhook_deliveries - under_way.total()
         if free <= 0 or not await self.outbox.has_due(_ms(now)):
             return ()
         each = max(1, self._settings.webhook_deliveries_per_stream // 2)
-        under_way = Counter(delivery.stream for delivery in self._in_hand.values())
         busy = [stream for stream, count in under_way.items() if count + each > self._settings.webhook_deliveries_per_stream]
-        lease = _ms(now + self._settings.webhook_timeout_seconds + _LEASE_SLACK)
-        return await self.outbox.claim(_ms(now), lease, most=free, each=each, busy=busy)
+        return await self.outbox.claim(_ms(now), self._lease(now), most=free, each=each, busy=busy)
+
+    def _begin(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._deliver(delivery))
+        self._in_hand[task] = delivery
+        task.add_done_callback(self._in_hand.pop)
+        task.add_done_callback(lambda _: self._wake.set())
+
+    def _under_way(self) -> Counter[str]:
+        return Counter(delivery.stream for delivery in self._in_hand.values()) + self._promised
+
+    def _has_room(self, stream: str) -> bool:
+        """Half of what a stream may have is left to what was claimed, so that neither way out waits for the other."""
+        under_way = self._under_way()
+        most = max(1, self._settings.webhook_deliveries_per_stream // 2)
+        return under_way.total() < self._settings.webhook_deliveries and under_way[stream] < most
+
+    def _lease(self, now: float) -> int:
+        return _ms(now + self._settings.webhook_timeout_seconds + _LEASE_SLACK)
 
     async def _deliver(self, delivery: Delivery) -> None:
         at, body = int(time.time()), delivery.body or b""

@@ -96,10 +96,10 @@ class Outbox:
         async with self._database.writing() as session:
             await session.execute(update(DeliveryRow).where(*mine).values(next_at=case(next_at, value=DeliveryRow.job_id)))
 
-    async def finish(self, job_id: str, body: bytes, now: int) -> bool:
-        """The job ended, and ``body`` tells how: due now. False when that was known."""
+    async def finish(self, job_id: str, body: bytes, now: int, lease: int = 0) -> bool:
+        """The job ended, and ``body`` tells how: due now, and ours until ``lease``. False when that was known."""
         mine = DeliveryRow.job_id == job_id, DeliveryRow.state == DeliveryState.WAITING
-        values = {"state": DeliveryState.DUE, "body": body, "next_at": now, "finished": now}
+        values = {"state": DeliveryState.DUE, "body": body, "next_at": now, "finished": now, "lease": lease}
         async with self._database.writing() as session:
             return await _changed(session, update(DeliveryRow).where(*mine).values(**values))
 

@@ -12,7 +12,6 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from accounts.credentials import Tenant
 from accounts.model import Plan
 from accounts.store import open_accounts
 from database.engine import Database
@@ -238,7 +237,10 @@ async def test_a_job_that_is_not_accepted_leaves_no_note(database: str, streams:
         stack.push_async_callback(consumer.stop)
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, JobIds(b"k" * 32, 7)))
         document = Document({"webhook": {"url": URL}})
-        wanted = Request(Tenant(streams[0], "account"), catalog["dummy", 1], document, "https://gate")
+        secret = await accounts.add_stream(ANN, "Gate")
+        tenant = await accounts.verify(secret.client_id, secret.access_token)
+        assert tenant is not None
+        wanted = Request(tenant, catalog["dummy", 1], document, "https://gate")
         accepted: list[str] = []
 
         async def fill() -> None:
