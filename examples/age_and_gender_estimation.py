@@ -11,7 +11,7 @@ def main() -> None:
     with Screen(given) as screen:
         for picture in pictures(given.input):
             for face in service.process({"image": picture}).result["faces"]:
-                text = f"{face['gender']}, {face['age']}"
+                text = f"{face.get('gender', '?')}, {face.get('age', '?')}"  # a stream may have either switched off
                 print(text)
                 box(picture, face["roi"], text)
             if not screen.show(picture):

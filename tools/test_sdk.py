@@ -29,6 +29,8 @@ SDK = ROOT / "sdk"
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LOCK = SDK / "requirements-test.lock"
 READY_SECONDS = 180.0
+#: For one step with one Python: an installation, or the tests.
+STEP_SECONDS = 900.0
 
 
 def main(arguments: list[str]) -> int:
@@ -75,11 +77,11 @@ def environment(version: str, python: str) -> Path:
         print(f"  making sdk/.venvs/{version} …", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
-        subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)], check=True)
+        subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)], check=True, timeout=STEP_SECONDS)
         stamp.write_text(wanted)
     shutil.rmtree(SDK / "build", ignore_errors=True)  # setuptools would put files into the package that are there no more
     # the build tool comes with the lock too, so that nothing is fetched unchecked
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--force-reinstall", str(SDK)], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--force-reinstall", str(SDK)], check=True, timeout=STEP_SECONDS)
     return own
 
 
@@ -140,7 +142,7 @@ def passes(version: str, python: Path, more: dict[str, str], words: list[str]) -
     """Whether the tests pass with this interpreter."""
     print(f"== Python {version}", flush=True)
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
-    return subprocess.run(command, cwd=SDK, env={**os.environ, **more}, check=False).returncode == 0
+    return subprocess.run(command, cwd=SDK, env={**os.environ, **more}, check=False, timeout=STEP_SECONDS).returncode == 0
 
 
 if __name__ == "__main__":

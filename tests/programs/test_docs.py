@@ -48,7 +48,8 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        return [shape(inner) for inner in value if isinstance(inner, dict)]
+        shapes = [shape(inner) for inner in value if isinstance(inner, dict)]
+        return [one for number, one in enumerate(shapes) if one not in shapes[:number]]  # how many there are is a value
     return "…"
 
 
