@@ -21,6 +21,8 @@ from shared.errors import InputTooLarge, MalformedRequest, RequestTimeout, Unsup
 HEADER_BYTES = 8192
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
 _BLANK = b"\r\n"
+#: A boundary's line may be padded with so many blanks.
+_LINE_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class PartReader:
         self._header_bytes = HEADER_BYTES + header_bytes
         self._buffer = bytearray()
         self._number = 0
+        self._open = False  # whether a boundary was read, and not yet the part after it
         #: Whether the body ended with its final boundary, as opposed to just ending.
         self.finished = False
 
@@ -53,51 +56,65 @@ class PartReader:
         if self.finished or not await self._begins():
             return None
         start = asyncio.get_running_loop().time()
-        self._number += 1
         try:
             async with asyncio.timeout_at(start + self._limits.due(0)) as patience:
                 header = await self._read_header()
-                if header is None:
-                    return None
                 data = await self._read_data(self._length(header), patience, start)
         except TimeoutError:
             raise RequestTimeout(f"Part {self._number} came too slowly: {self._pace()}") from None
+        self._open = False
         return StreamPart(self._number, header, data)
 
     async def _begins(self) -> bool:
-        """Whether another part, or the final boundary, follows. Line breaks between parts are skipped."""
+        """Whether another part follows, once its first byte is there: some senders write a boundary long before the part."""
         try:
             async with asyncio.timeout(self._idle_seconds):
-                while True:
-                    while self._buffer.startswith(_BLANK):
-                        del self._buffer[:2]
-                    if self._buffer and self._buffer != b"\r":
-                        return True
-                    if not await self._more():
+                while not self._is_past_boundary():
+                    if self.finished:
                         return False
+                    if not await self._more():
+                        if self._buffer in (bytearray(), bytearray(b"\r")):
+                            return False
+                        raise MalformedRequest(f"The body ended within part {self._number + 1}")
         except TimeoutError:
             raise RequestTimeout(f"No part began within {self._idle_seconds:g} seconds") from None
+        self._number += 1
+        return True
 
-    async def _read_header(self) -> Mapping[bytes, bytes] | None:
-        """The fields of the part's header; None for the final boundary."""
-        while len(self._buffer) < len(self._delimiter) + 2:
-            await self._require_more()
-        if not self._buffer.startswith(self._delimiter):
-            if self._number == 1:
+    def _is_past_boundary(self) -> bool:
+        """Take line breaks and a boundary out of the buffer; whether something of a part is there."""
+        buffer, length = self._buffer, len(self._delimiter)
+        while not self._open and buffer.startswith(_BLANK):
+            del buffer[:2]
+        if self._open or len(buffer) < length + 2:
+            return self._open and bool(buffer)
+        if not buffer.startswith(self._delimiter):
+            if not self._number:
                 raise MalformedRequest("The body does not begin with its boundary")
-            raise MalformedRequest(f"No boundary follows part {self._number - 1}: its Content-Length is not the number of its bytes")
-        if self._buffer.startswith(b"--", len(self._delimiter)):
+            raise MalformedRequest(f"No boundary follows part {self._number}: its Content-Length is not the number of its bytes")
+        if buffer.startswith(b"--", length):
             self.finished = True
-            return None
-        while (end := self._buffer.find(b"\r\n\r\n", len(self._delimiter), self._header_bytes)) < 0:
+            return False
+        end = buffer.find(_BLANK, length, length + _LINE_BYTES)
+        if buffer[length : end if end >= 0 else None].strip(b" \t\r") or (end < 0 and len(buffer) > length + _LINE_BYTES):
+            raise MalformedRequest(f"The boundary of part {self._number + 1} is not followed by the end of its line")
+        if end >= 0:
+            del buffer[: end + 2]
+            self._open = True
+        return self._open and bool(buffer)
+
+    async def _read_header(self) -> Mapping[bytes, bytes]:
+        """The fields of the part's header."""
+        while not self._buffer.startswith(_BLANK):
+            end = self._buffer.find(b"\r\n\r\n", 0, self._header_bytes)
+            if end >= 0:
+                lines = bytes(self._buffer[:end]).split(_BLANK)
+                del self._buffer[: end + 4]
+                return self._fields(lines)
             if len(self._buffer) >= self._header_bytes:
                 raise MalformedRequest(f"The header of part {self._number} has no end within {self._header_bytes} bytes")
             await self._require_more()
-        lines = bytes(self._buffer[len(self._delimiter) : end]).split(_BLANK)
-        del self._buffer[: end + 4]
-        if lines[0].strip(b" \t"):
-            raise MalformedRequest(f"The boundary of part {self._number} is not followed by the end of its line")
-        return self._fields(lines[1:])
+        return {}
 
     def _fields(self, lines: list[bytes]) -> Mapping[bytes, bytes]:
         fields: dict[bytes, bytes] = {}

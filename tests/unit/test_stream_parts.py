@@ -73,9 +73,19 @@ async def test_a_frame_is_there_with_its_last_byte() -> None:
 
 
 async def test_what_ffmpeg_writes() -> None:
-    body = b"--myboundary\r\nContent-type: image/jpeg\r\nContent-length: 3\r\n\r\nabc\r\n--myboundary\r\n"
-    found, _ = await read_all([body + b"Content-type: image/jpeg\r\nContent-length: 1\r\n\r\nd\r\n"])
-    assert [one.data for one in found] == [b"abc", b"d"]
+    """A boundary after each frame, however long before the next, and none that is final."""
+    content, parts = reader(asyncio.get_running_loop(), RequestLimits(body_bytes=1000, body_seconds=0.1))
+    feed(content, b"--myboundary\r\n")
+    for data in (b"abc", b"d"):
+        waiting = asyncio.create_task(parts.next())
+        await asyncio.sleep(0.15)  # longer than a part may take
+        feed(content, b"Content-type: image/jpeg\r\n", b"Content-length: %d\r\n\r\n" % len(data), data, b"\r\n--myboundary\r\n")
+        found = await waiting
+        assert found is not None
+        assert found.data == data
+    content.feed_eof()
+    assert await parts.next() is None
+    assert not parts.finished
 
 
 @pytest.mark.parametrize(
@@ -84,6 +94,8 @@ async def test_what_ffmpeg_writes() -> None:
         (b"hello, this is no body of parts", MalformedRequest, "does not begin with its boundary"),
         (part(b"abc", boundary="other"), MalformedRequest, "does not begin"),
         (b"--myboundary", MalformedRequest, "ended within part 1"),
+        (b"--myboundary\r\nContent-Le", MalformedRequest, "ended within part 1"),
+        (b"--myboundary" + b" " * 200, MalformedRequest, "not followed by the end of its line"),
         (part(b"abc") + b"--mybou", MalformedRequest, "ended within part 2"),
         (part(b"abc")[:-4], MalformedRequest, "ended within part 1"),
         (part(b"abcdef", length=3) + part(b"x"), MalformedRequest, "No boundary follows part 1"),
@@ -119,7 +131,8 @@ async def test_a_header_without_an_end_is_not_gathered_for_ever() -> None:
     [
         ([], {}, "No part began within 0.05 seconds"),
         ([part(b"abc"), b"\r\n"], {}, "No part began within 0.05 seconds"),
-        ([b"--mybound"], {"body_seconds": 0.05}, "Part 1 came too slowly: 0.05 seconds"),
+        ([b"--mybound"], {"body_seconds": 0.05}, "No part began within 0.05 seconds"),
+        ([b"--myboundary\r\nCon"], {"body_seconds": 0.05}, "Part 1 came too slowly: 0.05 seconds"),
         ([part(b"abc"), part(b"abc")[:-4]], {"body_seconds": 0.05}, "Part 2 came too slowly"),
         ([part(b"abc")[:-4]], {"body_bytes_per_second": 10_000, "grace_seconds": 0.05}, "at least 10000 bytes a second"),
     ],
