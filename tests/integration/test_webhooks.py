@@ -330,3 +330,17 @@ async def test_by_default_only_public_addresses_and_a_bounded_backlog(request: p
             assert (response.status, response.headers["Retry-After"]) == (429, "60")
             assert (await response.json(content_type=None))["code"] == "rate_limited"
         assert (await post_job(client, "dummy", {}))[0] == 202
+
+
+async def test_a_receiver_that_stays_away_is_given_up(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    async with receiving() as gone:
+        url = gone.url("/ok")
+    async with a_system("embedded", request, tmp_path, WEBHOOK_SECONDS="1") as (system, gateway), system.client(gateway) as client:
+        job = await ask(client, url)
+        told = await record_of(client, job, "given_up")
+        assert told["failures"] >= 2
+        assert told["error"] == "no connection"
+        assert "next_at" not in told
+        async with client.get("/metrics") as response:
+            counted = await response.text()
+        assert 'sensorium_webhooks_total{outcome="given_up"} 1.0' in counted
