@@ -1,4 +1,4 @@
-"""`python -m bench dummy|faces|streams|services|visits|all`: measure Sensorium beside its peers and write the tables."""
+"""`python -m bench dummy|faces|streams|services|sessions|visits|all`: measure Sensorium beside its peers and write the tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import facts, report
+from bench import facts, report, session_parts
 from bench import services as service_costs
+from bench import sessions as scenes
 from bench import streams as cameras
 from bench import visits as visit_questions
 from bench.measure import BARE_LOOP, Plan, Sample, run
@@ -78,6 +79,16 @@ def services(args: argparse.Namespace) -> None:
         report.write("services", text)
 
 
+def sessions(args: argparse.Namespace, where: Servers) -> None:
+    """Cameras of `scene_analysis`: how many are carried, and where a frame's time goes."""
+    how = f"{args.rounds} rounds of {max(args.seconds, scenes.LOOP_S):g} s each, {datetime.now(UTC):%Y-%m-%d}. {facts.sentence(facts.machine())}"
+    found = scenes.table(where, args.rounds, args.seconds)
+    text = f"## Cameras\n\n{scenes.__doc__}\n{how}\n\n{found}\n\n{session_parts.__doc__}\n{session_parts.table(scenes.frames())}"
+    print(f"\n{text}\n")
+    if not args.no_docs:
+        report.write("sessions", text)
+
+
 def visits(args: argparse.Namespace) -> None:
     """Questions about a year of visits, on SQLite and PostgreSQL."""
     head = f"## {args.visits:,} visits in a year\n\n{visit_questions.__doc__}\n{facts.sentence(facts.machine())}"
@@ -105,7 +116,7 @@ def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "streams", "services", "visits", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "streams", "services", "sessions", "visits", "all"), default="all")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
@@ -134,6 +145,8 @@ def main() -> int:
                 faces(args, where)
             if args.what in ("streams", "all"):
                 streams(args, where)
+            if args.what in ("sessions", "all"):
+                sessions(args, where)
     except ChildFailed as error:
         print(error, file=sys.stderr)
         return 1

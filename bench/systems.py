@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +47,8 @@ class Running:
 Start = Callable[[Servers, ExitStack], Running]
 
 
-def _spawn(
-    stack: ExitStack, servers: Servers, name: str, words: list[str | Path], environment: Mapping[str, str], where: Path = PEERS
+def spawn(
+    stack: ExitStack, servers: Servers, name: str, words: Sequence[str | Path], environment: Mapping[str, str], where: Path = PEERS
 ) -> Child:
     child = Child(words, environment, where, servers.folder / f"{next(_count):03}-{name}.log")
     stack.callback(child.stop)
@@ -93,8 +93,8 @@ def taskiq(servers: Servers, stack: ExitStack) -> Running:
     port = free_port()
     worker: list[str | Path] = [python, "-m", "taskiq", "worker", "taskiq_app:broker", "--workers", "1", "--log-level", "WARNING"]
     children = {
-        "worker": _spawn(stack, servers, "taskiq-worker", worker, environment),
-        "gateway": _spawn(stack, servers, "taskiq-gateway", [python, *_uvicorn("taskiq_app:app", port)], environment),
+        "worker": spawn(stack, servers, "taskiq-worker", worker, environment),
+        "gateway": spawn(stack, servers, "taskiq-gateway", [python, *_uvicorn("taskiq_app:app", port)], environment),
     }
     return _wait(Running(_dummy_targets(f"http://127.0.0.1:{port}/jobs", "wait"), children), "sync")
 
@@ -108,8 +108,8 @@ def celery(servers: Servers, stack: ExitStack) -> Running:
     worker: list[str | Path] = [python, "-m", "celery", "-A", "celery_app:celery", "worker", "--pool", pool, "--concurrency", concurrency]
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
     children = {
-        "worker": _spawn(stack, servers, "celery-worker", [*worker, *quiet], environment),
-        "gateway": _spawn(stack, servers, "celery-gateway", [python, *_uvicorn("celery_app:app", port)], environment),
+        "worker": spawn(stack, servers, "celery-worker", [*worker, *quiet], environment),
+        "gateway": spawn(stack, servers, "celery-gateway", [python, *_uvicorn("celery_app:app", port)], environment),
     }
     return _wait(Running(_dummy_targets(f"http://127.0.0.1:{port}/jobs", "wait"), children), "sync")
 
@@ -147,7 +147,7 @@ def litserve(servers: Servers, stack: ExitStack) -> Running:
     """One API process, two worker processes."""
     port = free_port()
     words: list[str | Path] = [interpreter("litserve"), "litserve_app.py", str(port)]
-    children = {"server": _spawn(stack, servers, "litserve", words, {"BENCH_MODEL": str(servers.model)})}
+    children = {"server": spawn(stack, servers, "litserve", words, {"BENCH_MODEL": str(servers.model)})}
     return _wait(Running({"faces": _peer_faces(f"http://127.0.0.1:{port}/predict")}, children), "faces")
 
 
@@ -166,7 +166,7 @@ def bentoml(servers: Servers, stack: ExitStack) -> Running:
         "--port",
         str(port),
     ]
-    children = {"server": _spawn(stack, servers, "bentoml", words, environment)}
+    children = {"server": spawn(stack, servers, "bentoml", words, environment)}
     return _wait(Running({"faces": _peer_faces(f"http://127.0.0.1:{port}/detect")}, children), "faces")
 
 
@@ -177,7 +177,7 @@ def _peer_faces(url: str) -> Target:
 # --- ours --------------------------------------------------------------------------------------------------------------------------
 
 
-def _common(servers: Servers) -> dict[str, str]:
+def common(servers: Servers) -> dict[str, str]:
     # Peers log warnings only and have no bound on their queues, which an asynchronous load that outruns the worker would meet.
     return {"SENSORIUM_LOG_LEVEL": "warning", "SENSORIUM_QUEUE_LIMIT": "1000000"}
 
@@ -185,9 +185,9 @@ def _common(servers: Servers) -> dict[str, str]:
 def embedded(servers: Servers, stack: ExitStack, *services: str) -> tuple[str, str, dict[str, Child]]:
     """Base address, authorization and process of everything in one."""
     port = free_port()
-    environment = {**_common(servers), "SENSORIUM_DATA_DIR": str(servers.folder / f"data-{port}"), "SENSORIUM_MODEL_THREADS": "2"}
+    environment = {**common(servers), "SENSORIUM_DATA_DIR": str(servers.folder / f"data-{port}"), "SENSORIUM_MODEL_THREADS": "2"}
     words: list[str | Path] = [sys.executable, "-m", "sensorium", "up", *services, "--port", str(port)]
-    children = {"server": _spawn(stack, servers, "sensorium-up", words, environment, ROOT)}
+    children = {"server": spawn(stack, servers, "sensorium-up", words, environment, ROOT)}
     return f"http://127.0.0.1:{port}", basic(*DEMO), children
 
 
@@ -195,7 +195,7 @@ def distributed(servers: Servers, stack: ExitStack, *services: str) -> tuple[str
     """Base address, authorization and processes of a gateway and one worker with a namespace and database of their own."""
     port = free_port()
     environment = {
-        **_common(servers),
+        **common(servers),
         "SENSORIUM_BROKER": servers.broker,
         "SENSORIUM_STORE": servers.store,
         "SENSORIUM_DATABASE": f"sqlite+aiosqlite:///{servers.folder / f'accounts-{port}.db'}",
@@ -206,8 +206,8 @@ def distributed(servers: Servers, stack: ExitStack, *services: str) -> tuple[str
     authorization = basic(*provision(environment))
     command = [sys.executable, "-m", "sensorium"]
     children = {
-        "worker": _spawn(stack, servers, "sensorium-worker", [*command, "worker", *services], environment, ROOT),
-        "gateway": _spawn(stack, servers, "sensorium-gateway", [*command, "gateway", "--port", str(port)], environment, ROOT),
+        "worker": spawn(stack, servers, "sensorium-worker", [*command, "worker", *services], environment, ROOT),
+        "gateway": spawn(stack, servers, "sensorium-gateway", [*command, "gateway", "--port", str(port)], environment, ROOT),
     }
     return f"http://127.0.0.1:{port}", authorization, children
 
