@@ -19,6 +19,8 @@ from tests.browser.test_operator import SOON_MS, run, send
 from tests.integration.processes import Process, System, post_job, running_system
 from tests.services.helpers import astronaut
 
+pytestmark = pytest.mark.timeout(300)
+
 ANN, PASSWORD = "ann@example.com", "correct horse"
 FPS, THERE, GONE = 10.0, 50, 30  # frames
 

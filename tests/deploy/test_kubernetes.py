@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,9 @@ def test_the_compose_file_sets_settings() -> None:
     named = {name for service in compose["services"].values() for name in service.get("environment", {}) if name.startswith(PREFIX)}
     named -= {"SENSORIUM_DOMAIN"}  # Caddy's
     assert {name for name in named if name.removeprefix(PREFIX).lower() not in Settings.model_fields} == set()
+
+
+def test_the_images_are_built_of_every_package() -> None:
+    packages = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    let_in = {line[1:] for line in (DEPLOY.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {name.rstrip("*") for name in packages} <= let_in
