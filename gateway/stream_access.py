@@ -140,14 +140,14 @@ def end_of(view: StreamView | None, gate: Gate) -> PerceptionError:
     return StreamEnded(f"the stream ended, since no frame came for {gate.settings.session_seconds:g} s; make another")
 
 
-def after_of(request: web.Request, otherwise: int) -> int:
-    """The number of the last frame whose answer the reader has. Raises `InvalidParameter`."""
+def after_of(request: web.Request, view: StreamView, otherwise: int) -> int:
+    """The number of the last frame whose answer the reader has: one that there was. Raises `InvalidParameter`."""
     given = request.query.get("after")
     if given is None:
         return otherwise
     if not _NUMBER.fullmatch(given):
         raise InvalidParameter("after: must be the number of a frame", parameter="after")
-    return int(given)
+    return min(int(given), view.count)
 
 
 # Tickets: a page cannot send credentials when it opens a WebSocket

@@ -34,13 +34,15 @@ from gateway.stream_hub import first_of, give_up
 from gateway.stream_intake import Intake
 from gateway.stream_multipart import CONTENT_TYPE, parts_of, read_parts, write_last_part, write_parts
 from gateway.stream_socket import close_socket, new_socket, read_messages, write_messages
-from gateway.submit import ENVELOPE_KEYS, read_envelope
+from gateway.submit import read_envelope
 from shared import metrics
 from shared.errors import InputTooLarge, Unavailable
 from shared.jobs import Turn, session_key
 from shared.log import get_logger
 
 log = get_logger(__name__)
+#: Keys of what makes a stream that are no parameters of its frames.
+_OF_THE_STREAM = frozenset({"async", "state", "stream"})
 
 
 async def create(request: web.Request) -> web.Response:
@@ -109,8 +111,8 @@ async def receive(request: web.Request) -> web.StreamResponse:
     """``GET …/streams/{id}/output``: answers, as the parts of a body that ends with the stream."""
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
-    stream, _ = await find_stream(request, tenant)
-    after = after_of(request, 0)
+    stream, view = await find_stream(request, tenant)
+    after = after_of(request, view, 0)
     with gate.streams.connection("output"):
         response = web.StreamResponse(headers={**COMMON_HEADERS, hdrs.CONTENT_TYPE: CONTENT_TYPE})
         await response.prepare(request)
@@ -131,7 +133,7 @@ async def _converse(request: web.Request) -> web.StreamResponse:
     ticket = request.query.get("ticket")
     tenant = await redeem_ticket(request, ticket) if ticket is not None else await gate.authenticate(request)
     stream, view = await find_going(request, tenant)
-    after = after_of(request, view.count)
+    after = after_of(request, view, view.count)
     with gate.streams.connection("websocket"):
         socket = new_socket(gate.settings)
         await socket.prepare(request)
@@ -152,8 +154,7 @@ async def _converse(request: web.Request) -> web.StreamResponse:
 
 def _of_frames(given: dict[str, Any]) -> dict[str, Any]:
     """Of what a stream is made with, the parameters of its frames."""
-    own = (ENVELOPE_KEYS - {"explain"}) | {"stream"}
-    return {name: value for name, value in given.items() if name not in own}
+    return {name: value for name, value in given.items() if name not in _OF_THE_STREAM}
 
 
 def _addresses(gate: Gate, stream: FrameStream) -> dict[str, str]:

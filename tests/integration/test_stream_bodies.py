@@ -85,3 +85,10 @@ async def test_a_number_that_is_none(client: aiohttp.ClientSession, query: str) 
     async with client.get(path(stream["output"]) + f"?{query}") as response:
         problem = await response.json(content_type=None)
         assert (response.status, problem["parameter"]) == (400, "after")
+
+
+async def test_a_number_that_is_still_to_come_is_the_last_there_was(client: aiohttp.ClientSession) -> None:
+    stream = await make(client, "dummy")
+    async with client.ws_connect(path(stream["url"]) + "?after=1000") as opened:
+        await opened.send_bytes(b"")
+        assert (await opened.receive_json(timeout=20))["stream"]["frame"] == 1
