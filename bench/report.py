@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,16 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.document import DOCUMENT, write
 from bench.measure import Sample
 from bench.venvs import HERE
 
-DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
 RESULTS = HERE / "results"
-_HEAD = """# Benchmarks
 
-The tables are written by `make bench`; `bench/README.md` says what is measured and how. Figures are medians over the rounds, the range in
-brackets; ratios are taken within each round, then their median. Compare systems within a table, never a table with another: each is one run.
-"""
+__all__ = ["DOCUMENT", "noise", "save", "table", "write"]
 
 
 def save(name: str, samples: Sequence[Any], facts: Mapping[str, str]) -> Path:
@@ -75,14 +71,3 @@ def noise(samples: Sequence[Any]) -> str:
     """How much of the cores went to programs outside the bench (the samples' `others`), in words."""
     shares = [sample.others for sample in samples]
     return f"Programs outside the bench took {median(shares):.0%} of the cores (at most {max(shares):.0%}) during the measurements."
-
-
-def write(name: str, text: str, document: Path = DOCUMENT) -> None:
-    """Put `text` between the markers called `name` in the document, which is made if it is not there."""
-    begin, end = f"<!-- bench:{name}:begin -->", f"<!-- bench:{name}:end -->"
-    block = f"{begin}\n{text.strip()}\n{end}"
-    whole = document.read_text() if document.exists() else _HEAD
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    whole = pattern.sub(lambda _: block, whole) if pattern.search(whole) else f"{whole.rstrip()}\n\n{block}\n"
-    document.parent.mkdir(exist_ok=True)
-    document.write_text(whole)

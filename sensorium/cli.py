@@ -109,6 +109,12 @@ def _analyze(args: argparse.Namespace) -> int:
     return run(args)
 
 
+def _bench(args: argparse.Namespace) -> int:
+    from sensorium.bench.command import run
+
+    return run(args)
+
+
 def _demo(args: argparse.Namespace) -> int:
     from sensorium.demo import run
 
@@ -142,19 +148,25 @@ def _parser() -> argparse.ArgumentParser:
     _add_kept_commands(command)
     settings = command("settings", _settings, "Show every setting, secrets masked.")
     settings.add_argument("--example", action="store_true", help="print the text of .env.example")
-    _add_analyze(command)
+    _add_of_pictures(command)
     demo = command("demo", _demo, "Send a photograph to a running Sensorium and print the faces in it.")
     demo.add_argument("--url", default="http://127.0.0.1:8000", help="where it runs")
     demo.add_argument("--picture", type=Path, help="a JPEG or PNG file; by default a public-domain photograph of an astronaut")
     return parser
 
 
-def _add_analyze(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_of_pictures(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that need OpenCV, which takes a quarter of a second to load: no other command should pay that."""
     analyze = command("analyze", _analyze, "Send a video or a camera to the scene analysis of a running Sensorium.")
-    if "analyze" in sys.argv[1:2]:  # OpenCV takes a quarter of a second to load, which no other command should pay
+    bench = command("bench", _bench, "Find how many streams this machine carries, and what many of them need.")
+    if "analyze" in sys.argv[1:2]:
         from sensorium.analyze import add_arguments
 
         add_arguments(analyze)
+    elif "bench" in sys.argv[1:2]:
+        from sensorium.bench.command import add_arguments as add_bench_arguments
+
+        add_bench_arguments(bench)
 
 
 def _add_kept_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

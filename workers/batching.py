@@ -100,7 +100,7 @@ def _rate(service: Service[Any, Any], example: Any, size: int, repetitions: int 
     times = []
     for _ in range(repetitions):
         state = service.state_type
-        batch: Sequence[Item[Any]] = [Item(_anew(example), state() if state else None) for _ in range(size)]
+        batch: Sequence[Item[Any]] = [Item(anew(example), state() if state else None) for _ in range(size)]
         begin = time.perf_counter()
         answers = service.process(batch)
         times.append(time.perf_counter() - begin)
@@ -110,7 +110,7 @@ def _rate(service: Service[Any, Any], example: Any, size: int, repetitions: int 
     return size / (min(times) + _BATCH_COST)
 
 
-def _anew(example: Input) -> Input:
+def anew(example: Input) -> Input:
     """The example with files of its own, decoded: what is remembered of a picture must not make the next run look fast."""
     files = {name: type(value)(value.data) for name in type(example).model_fields if isinstance(value := getattr(example, name), File)}
     for file in files.values():

@@ -54,6 +54,10 @@ class OnnxNetwork:
             values = self._session.run(self.outputs, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
         return dict(zip(self.outputs, values, strict=True))
 
+    def sides(self) -> dict[str, list[int | str | None]]:
+        """The axes of each input after the first: lengths, or names of those that are free."""
+        return {value.name: list(value.shape[1:]) for value in self._session.get_inputs()}
+
 
 # One session a process for equal weights on equal terms, as long as somebody holds it: memory, not speed, is at stake.
 _opened: WeakValueDictionary[tuple[object, ...], OnnxNetwork | GpuNetwork] = WeakValueDictionary()

@@ -245,9 +245,7 @@ def test_the_networks_of_the_manifest_do_not_mind_what_a_batch_is_filled_up_with
 
 def _random_feeds(network: OnnxNetwork, items: int) -> Arrays:
     chance = np.random.default_rng(1)
-    sizes = {
-        value.name: [items, *(side if isinstance(side, int) else 64 for side in value.shape[1:])] for value in network._session.get_inputs()
-    }
+    sizes = {name: [items, *(side if isinstance(side, int) else 64 for side in sides)] for name, sides in network.sides().items()}
     return {name: chance.uniform(0, 255, size).astype(np.float32) for name, size in sizes.items()}
 
 

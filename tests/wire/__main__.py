@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.services.helpers import all_models
 from tests.wire.things import HERE, SAID
-from workers.batching import _anew
+from workers.batching import anew
 from workers.catalog import load_catalog
 from workers.composing import ComposedService
 from workers.contract import Item
@@ -31,7 +31,7 @@ def main() -> None:
             state = kind.state_type()
             for _ in range(_FRAMES):
                 state = kind.state_type.model_validate_json(state.model_dump_json())
-                service.process([Item(_anew(kind.example()), state)])
+                service.process([Item(anew(kind.example()), state)])
             _write(folder / f"state.{kind.name}.{kind.version}.json", state)
     print(f"written: {folder}")
 
