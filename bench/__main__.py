@@ -1,4 +1,4 @@
-"""`python -m bench dummy|faces|streams|services|sessions|visits|all`: measure Sensorium beside its peers and write the tables."""
+"""`python -m bench dummy|faces|streams|services|sessions|frame|visits|all`: measure Sensorium beside its peers and write the tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import facts, report, session_parts
+from bench import facts, per_frame, report, servers_alone, session_parts
 from bench import services as service_costs
 from bench import sessions as scenes
 from bench import streams as cameras
@@ -89,6 +89,18 @@ def sessions(args: argparse.Namespace, where: Servers) -> None:
         report.write("sessions", text)
 
 
+def frame(args: argparse.Namespace, where: Servers) -> None:
+    """What one frame of a session asks of the store."""
+    head = (
+        f"## One frame\n\n{per_frame.__doc__}\n{datetime.now(UTC):%Y-%m-%d}. {facts.sentence({**facts.machine(), **facts.servers(where)})}"
+    )
+    alone = f"{servers_alone.__doc__}\n{servers_alone.table(where, args.seconds)}"
+    text = f"{head}\n\n{per_frame.table(where, max(args.seconds, 30.0))}\n\n{alone}"
+    print(f"\n{text}\n")
+    if not args.no_docs:
+        report.write("frame", text)
+
+
 def visits(args: argparse.Namespace) -> None:
     """Questions about a year of visits, on SQLite and PostgreSQL."""
     head = f"## {args.visits:,} visits in a year\n\n{visit_questions.__doc__}\n{facts.sentence(facts.machine())}"
@@ -116,7 +128,9 @@ def _chosen(systems: Mapping[str, Start], only: Sequence[str] | None) -> dict[st
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("dummy", "faces", "streams", "services", "sessions", "visits", "all"), default="all")
+    parser.add_argument(
+        "what", nargs="?", choices=("dummy", "faces", "streams", "services", "sessions", "frame", "visits", "all"), default="all"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="times that every system has its turn (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores for everything together, the load included (%(default)s)")
@@ -147,6 +161,8 @@ def main() -> int:
                 streams(args, where)
             if args.what in ("sessions", "all"):
                 sessions(args, where)
+            if args.what in ("frame", "all"):
+                frame(args, where)
     except ChildFailed as error:
         print(error, file=sys.stderr)
         return 1
