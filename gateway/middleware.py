@@ -27,6 +27,8 @@ ErrorPages = Callable[[web.Request, web.Response], Awaitable[web.Response]]
 ERROR_PAGES: web.AppKey[ErrorPages] = web.AppKey("error_pages", Callable)  # type: ignore[arg-type]
 #: Retry-After of answers that cannot estimate it.
 RETRY_AFTER_SECONDS: web.AppKey[int] = web.AppKey("retry_after_seconds", int)
+#: What is counted for a request whose client did not stay for the answer; nobody gets it.
+CLIENT_LEFT = 499
 _UNMATCHED = "unmatched"
 _OF_STATUS: dict[int, type[PerceptionError]] = {
     404: NotFound,
@@ -95,7 +97,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as answer:
         response = _of_http_exception(answer)
     except Exception as error:  # noqa: BLE001 - whatever it was, the client learns nothing of it
-        response = _of_surprise(request, error)
+        left = isinstance(error, ConnectionResetError) and (request.transport is None or request.transport.is_closing())
+        response = web.Response(status=CLIENT_LEFT) if left else _of_surprise(request, error)
     if not response.prepared:
         pages = request.app.get(ERROR_PAGES)
         if pages is not None and isinstance(response, web.Response) and response.content_type == CONTENT_TYPE:

@@ -1,7 +1,7 @@
 """The HTTP server before the application: slow, many and broken connections end here.
 
 aiohttp sets no limit to the time a header may take or to the connections of one address, and answers broken requests in
-plain text; the subclasses below add that. They read three private fields of `RequestHandler` (``_waiter``, ``_messages``,
+plain text, and goes on waiting for clients that left; the subclasses below mend that. They read three private fields of `RequestHandler` (``_waiter``, ``_messages``,
 ``_upgraded``) for want of a hook; `tests/contract/test_http_limits.py` proves each limit with raw sockets, so a release
 of aiohttp that changes them is noticed.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 from aiohttp import hdrs, web
@@ -60,7 +62,7 @@ class ConnectionGuard:
 class GuardedHandler(web.RequestHandler):
     """One connection that has to say what it wants in time."""
 
-    __slots__ = ("_address", "_body", "_guard", "_header_timer")
+    __slots__ = ("_address", "_body", "_guard", "_header_timer", "_waiting")
 
     def __init__(self, manager: web.Server, guard: ConnectionGuard, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -68,6 +70,7 @@ class GuardedHandler(web.RequestHandler):
         self._address: str | None = None
         self._body: StreamReader | None = None
         self._header_timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Timeout | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = peer_address(transport)
@@ -85,7 +88,20 @@ class GuardedHandler(web.RequestHandler):
         if self._address is not None:
             self._guard.release(self._address)
             self._address = None
+        if self._waiting is not None:
+            self._waiting.reschedule(self._loop.time())
         super().connection_lost(exc)
+
+    @contextmanager
+    def waits(self, limit: asyncio.Timeout) -> Iterator[None]:
+        """See `ends_with_client`."""
+        if self.transport is None:
+            limit.reschedule(self._loop.time())
+        self._waiting = limit
+        try:
+            yield
+        finally:
+            self._waiting = None
 
     def data_received(self, data: bytes) -> None:
         """Start the clock of a header at its first byte, and stop it when the header is complete.
@@ -144,6 +160,16 @@ class GuardedHandler(web.RequestHandler):
             log.debug("http.connection_broken", address=self._address, error=type(error).__name__)
         else:
             log.error("http.connection_failed", address=self._address, exc_info=error)
+
+
+def ends_with_client(request: web.Request, limit: asyncio.Timeout) -> AbstractContextManager[None]:
+    """While the block lasts, a client that leaves ends ``limit`` at once: nobody is there any more to wait for.
+
+    aiohttp lets handlers go on without their client, which is right for one that is about to publish a job, and would keep one
+    that waits for its result until its time is over.
+    """
+    handler = request.protocol
+    return handler.waits(limit) if isinstance(handler, GuardedHandler) else nullcontext()
 
 
 class GuardedServer(web.Server):

@@ -16,6 +16,7 @@ from gateway.middleware import COMMON_HEADERS
 from gateway.parsing import read_document
 from gateway.problem import problem_response
 from gateway.routes.services import json_response
+from gateway.server import ends_with_client
 from gateway.state import GATE, base_url, service_of
 from gateway.submit import Request, Submitted, read_envelope
 from shared import metrics
@@ -42,7 +43,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     wanted = Request(tenant, service, document, base, request.headers.get("Idempotency-Key"))
     async with gate.submitter.submit(wanted, envelope, synchronous=hold is not None) as submitted:
         url = f"{base}/services/{service.name}/{service.version}/jobs/{submitted.job_id}"
-        final = None if hold is None else await _final(submitted.events, hold)
+        final = None if hold is None else await _final(request, submitted.events, hold)
     headers = {**submitted.fields, "Preference-Applied": preference} if preference else dict(submitted.fields)
     if isinstance(final, Failed):
         response = problem_response(final.error(), url=url, retry_after=_retry_after(request))
@@ -65,7 +66,7 @@ async def read(request: web.Request) -> web.Response:
         wait = _WAIT.search(request.headers.get("Prefer", ""))
         if wait is not None:
             async with stores.results.follow(ref.id) as following:
-                final = await _final(following, min(float(wait.group(1)), request.app[GATE].settings.hold_seconds))
+                final = await _final(request, following, min(float(wait.group(1)), request.app[GATE].settings.hold_seconds))
     if final is None:
         return json_response({"url": _url(request, ref), "status": 202}, 202, {"Retry-After": str(_retry_after(request))})
     return json_response(job_document(_url(request, ref), ref, final))
@@ -130,14 +131,15 @@ def _hold(request: web.Request, asynchronous: bool | None, limit: float) -> tupl
     return min(float(wait.group(1)), limit), f"wait={wait.group(1)}"
 
 
-async def _final(following: AsyncIterator[tuple[int, Event]], seconds: float) -> Event | None:
-    """The last event of a job, or None when it has not come within the time."""
+async def _final(request: web.Request, following: AsyncIterator[tuple[int, Event]], seconds: float) -> Event | None:
+    """The last event of a job, or None when it has not come within the time, or the client left."""
     metrics.WAITERS.inc()
     try:
-        async with asyncio.timeout(seconds):
-            async for _, event in following:
-                if event.final:
-                    return event
+        async with asyncio.timeout(seconds) as limit:
+            with ends_with_client(request, limit):
+                async for _, event in following:
+                    if event.final:
+                        return event
     except TimeoutError:
         pass
     finally:
