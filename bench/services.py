@@ -1,13 +1,15 @@
 """What each service costs the processor for one typical input, beside the bare time of its networks.
 
-One thread. The example is a 640×480 JPEG with one face, or 8192 frames of sound; decoding is included. Minutes on a shared machine vary, so
-the table gives medians of process time, measured service by service in turn.
+One thread. The example is a 640×480 JPEG with one face, or 8192 frames of sound, the next of a session in the services that have them (the
+picture moves to and fro by six pixels); decoding is included. Minutes on a shared machine vary, so the table gives medians of process time,
+measured service by service in turn.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -16,7 +18,8 @@ import numpy as np
 
 from bench import picture
 from shared.errors import PerceptionError
-from shared.jobs import Job
+from shared.jobs import Job, Turn
+from shared.ports import Snapshot
 from workers.batching import Work
 from workers.catalog import ServiceType, load_catalog
 from workers.composing import ComposedService
@@ -63,18 +66,26 @@ class TimedModels:
         return getattr(self.models, name)
 
 
-def _job(kind: ServiceType) -> Job:
-    """The service's example, its picture replaced by the photograph."""
+def _job(kind: ServiceType, number: int) -> Job:
+    """The service's example as a frame of a session, its picture replaced by the photograph."""
     parameters: dict[str, Any] = {}
     files: dict[str, bytes] = {}
     for name, value in kind.example():
         if isinstance(value, File):
             reference = f"attachment://{name}"
-            files[reference] = picture.photograph() if isinstance(value, Image) else value.data
+            files[reference] = _frame(number % 2) if isinstance(value, Image) else value.data
             parameters[name] = reference
         elif isinstance(value, (str, int, float, bool)):
             parameters[name] = value
-    return Job("bench", kind.name, kind.version, "bench", time.time(), time.time() + 3600, parameters, files)
+    now = time.time()
+    return Job("bench", kind.name, kind.version, "bench", now, now + 3600, parameters, files, turn=Turn("bench", number + 1))
+
+
+@cache
+def _frame(place: int) -> bytes:
+    """The photograph, or what a camera sees of it that stands six pixels beside."""
+    pixels = cv2.imdecode(np.frombuffer(picture.photograph(), np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imencode(".jpg", np.roll(pixels, 6 * place, axis=1), [cv2.IMWRITE_JPEG_QUALITY, picture.QUALITY])[1].tobytes()
 
 
 def cost(kind: ServiceType, models: OnnxModels) -> str:
@@ -83,16 +94,19 @@ def cost(kind: ServiceType, models: OnnxModels) -> str:
     timed = TimedModels(models)
     service = kind()
     service.load(timed)
-    computer, job = Computer(service, MediaLimits(), {}), _job(kind)
+    computer, state = Computer(service, MediaLimits(), {}), None
     whole, inside = [], []
     for number in range(_WARM_UP + _ROUNDS):
         for network in timed.networks:
             network.seconds, network.runs = 0.0, 0
+        seen = Snapshot(state, number, number + 1) if service.state_type is not None else None
+        work = Work(None, _job(kind, number), time.time(), seen=seen)  # type: ignore[arg-type]
         begin = time.process_time()
-        (outcome,) = computer.run([Work(None, job, time.time())])  # type: ignore[arg-type]
+        (outcome,) = computer.run([work])
         seconds = time.process_time() - begin
         if outcome.event is None or outcome.event.type != "done":
             raise SystemExit(f"{kind.name}: {outcome.event}")
+        state = outcome.state
         if number >= _WARM_UP:
             whole.append(seconds)
             inside.append(sum(network.seconds for network in timed.networks))
