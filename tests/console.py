@@ -111,8 +111,11 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(database: str, *, dummy: bool = False, allow_demo: bool = False, **settings: Any) -> AsyncIterator[House]:
-    """Migrates the database; ``settings`` as `read_settings` takes them. With ``dummy`` that service is there, and worked for."""
+async def open_house(
+    database: str, *, dummy: bool = False, catalog: Catalog | None = None, allow_demo: bool = False, **settings: Any
+) -> AsyncIterator[House]:
+    """Migrates the database; ``settings`` as `read_settings` takes them. With ``dummy`` that service is there, and worked for;
+    the services of ``catalog`` are there, and nobody works for them."""
     chosen = read_settings({}, **{"database": database, "secret_key": SECRET, "port": 0, **settings})
     await migrate(chosen.database_url)
     async with AsyncExitStack() as stack:
@@ -120,12 +123,12 @@ async def open_house(database: str, *, dummy: bool = False, allow_demo: bool = F
         ids = job_ids(SECRET.encode())
         broker = await stack.enter_async_context(open_broker(chosen))
         stores = await stack.enter_async_context(open_stores(chosen, ids.shard))
-        catalog: Catalog = {(Dummy.name, Dummy.version): Dummy} if dummy else {}
+        offered: Catalog = {**(catalog or {}), **({(Dummy.name, Dummy.version): Dummy} if dummy else {})}
         if dummy:
             runner = Runner(Computer(Dummy(), MediaLimits(), {}), broker, stores, Policy(), ThreadPoolExecutor(1), lambda _: None)
             await runner.start()
             stack.push_async_callback(runner.stop)
-        gate = await stack.enter_async_context(open_gate(chosen, catalog, broker, stores, accounts, ids))
+        gate = await stack.enter_async_context(open_gate(chosen, offered, broker, stores, accounts, ids))
         app = build_app(gate, {}, await open_data_face(chosen, accounts, stack))
         put_console(app, chosen, accounts)
         yield House(f"http://127.0.0.1:{await listen(app, chosen, stack)}", chosen, accounts, app, stack)

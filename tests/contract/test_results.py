@@ -209,8 +209,8 @@ async def test_ten_thousand_followers_leave_nothing(pair: Pair) -> None:
     assert len(followers) == 0
 
 
-async def test_following_a_new_job_of_this_process_costs_no_command(redis_server: Any, namespace: str) -> None:
-    async with redis_pair(redis_server.url, namespace) as pair, redis.asyncio.Redis.from_url(redis_server.url) as client:
+async def test_following_a_new_job_of_this_process_costs_no_command(own_redis: Any, namespace: str) -> None:
+    async with redis_pair(own_redis.url, namespace) as pair, redis.asyncio.Redis.from_url(own_redis.url) as client:
         await pair.gateway.ping()
         commands = await _calls(client)
         jobs = [job_id() for _ in range(20)]
