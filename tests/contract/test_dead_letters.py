@@ -265,15 +265,28 @@ async def test_a_death_told_late_does_not_end_a_job_that_was_put_back(bench: Ben
 
 
 async def test_what_nobody_can_read_is_listed_once(bench: Bench) -> None:
+    """However often it dies. Both deaths are told before the first is looked at: a later one would list it anew."""
+    told: asyncio.Queue[Delivery] = asyncio.Queue()
+    for number in range(2):
+        await die(bench, b"not a job", f"id-{number}")
+    first = await bench.broker.consume(DEAD_LETTERS, 2, told.put_nowait)
+    deaths = [await asyncio.wait_for(told.get(), SOON_S) for _ in range(2)]
+    await first.stop()
     async with keeping(bench) as letters:
-        for number in range(2):
-            await die(bench, b"not a job", f"id-{number}")
-        letter, obstacle = await letter_of(letters)
-        assert (letter.kind, letter.size, obstacle) == ("unreadable", 9, UNREADABLE)
-        assert (await letters.listed(0, 10))[0] == 1
-        assert await letters.delete(letter.id)
-        with pytest.raises(NotFound):
-            await letters.requeue(letter.id)
+        for death in deaths:
+            death.reject(requeue=True)
+
+        async def letters_are_read() -> bool:
+            return (await bench.broker.depth(DEAD_LETTERS)).ready == 0
+
+        await letter_of(letters)
+        await until(letters_are_read)
+    letter, obstacle = await letter_of(letters)
+    assert (letter.kind, letter.size, obstacle) == ("unreadable", 9, UNREADABLE)
+    assert (await letters.listed(0, 10))[0] == 1
+    assert await letters.delete(letter.id)
+    with pytest.raises(NotFound):
+        await letters.requeue(letter.id)
 
 
 async def test_a_visit_that_was_refused_goes_back_to_the_recorder(bench: Bench) -> None:

@@ -29,10 +29,20 @@ class Load:
         self._tasks = [asyncio.create_task(self._send()) for _ in range(clients)]
 
     async def accepted(self, count: int, seconds: float = 60.0) -> None:
-        """Until so many more jobs are accepted than are now."""
+        """Until so many more jobs are accepted than are now. Raises at once what a client met that it must not meet."""
         goal = len(self.urls) + count
-        async with asyncio.timeout(seconds), self._progress:
-            await self._progress.wait_for(lambda: len(self.urls) >= goal)
+        progress = asyncio.create_task(self._reaches(goal, seconds))
+        done, _ = await asyncio.wait((progress, *self._tasks), return_when=asyncio.FIRST_COMPLETED)
+        progress.cancel()
+        for task in done:
+            task.result()
+
+    async def _reaches(self, goal: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds), self._progress:
+                await self._progress.wait_for(lambda: len(self.urls) >= goal)
+        except TimeoutError:
+            raise AssertionError(f"{len(self.urls)} of {goal} jobs were accepted in {seconds:g} s, {self.refused} refused") from None
 
     async def stop(self) -> None:
         """Send nothing more, then follow every accepted job to its end. Raises what a client met that it must not meet."""
