@@ -75,14 +75,23 @@ class Metering:
             task = self._asking.get(tenant.id)
             first = task is None
             if task is None:
-                task = asyncio.create_task(self._ask(tenant))
-                self._asking[tenant.id] = task
-                task.add_done_callback(lambda done: self._remember(tenant.id, done))
+                task = self._asking[tenant.id] = asyncio.create_task(self._ask(tenant))
             grant = await asyncio.shield(task)
             if first or self._clock() < grant.until:  # else the second that was counted for somebody else is over
                 return grant.check()
 
     async def _ask(self, tenant: Tenant) -> Grant:
+        """What the meter says, remembered before this task is done: nobody may find it done and wait for it without ever waiting."""
+        self._grants.pop(tenant.id, None)
+        try:
+            grant = self._grants[tenant.id] = await self._answer(tenant)
+        finally:
+            del self._asking[tenant.id]
+        if len(self._grants) > _MOST_GRANTS:
+            del self._grants[next(iter(self._grants))]
+        return grant
+
+    async def _answer(self, tenant: Tenant) -> Grant:
         who, allowance = Metered(tenant.account, tenant.id), tenant.allowance
         asked = self._clock()
         try:
@@ -105,14 +114,6 @@ class Metering:
             raise StoreAway(f"The use of the plan {allowance.plan} cannot be counted at the moment") from error
         metrics.UNCOUNTED.labels(allowance.plan).inc()
         return Grant(self._clock() + _UNCOUNTED_SECONDS)
-
-    def _remember(self, stream: str, done: asyncio.Task[Grant]) -> None:
-        del self._asking[stream]
-        self._grants.pop(stream, None)
-        if not done.cancelled() and done.exception() is None:
-            self._grants[stream] = done.result()
-            if len(self._grants) > _MOST_GRANTS:
-                del self._grants[next(iter(self._grants))]
 
     def _counter(self, plan: str) -> Any:
         counter = self._counters.get(plan)

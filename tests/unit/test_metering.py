@@ -29,10 +29,14 @@ TODAY = day_of(NOON)
 
 
 class Clock:
+    """Stands still; ends whoever looks at it for ever, since nothing else would."""
+
     def __init__(self) -> None:
-        self.now = NOON
+        self.now, self._looks = NOON, 0
 
     def __call__(self) -> float:
+        self._looks += 1
+        assert self._looks < 1_000_000
         return self.now
 
 
@@ -147,6 +151,30 @@ async def test_who_waited_for_another_second_is_counted_in_his_own(
     await asyncio.gather(*jobs)
     assert meter.asked == asked + 2
     assert (await meter.unsaved(0))[0].seconds == 3
+
+
+async def test_who_comes_right_after_an_answer_that_is_over_is_counted_too(
+    metering: Metering, meter: SlowMeter, tenant: Tenant, clock: Clock
+) -> None:
+    """Nothing of the answer is remembered yet when he asks, and its second has passed."""
+    await metering.admit(tenant)
+    clock.now += 1
+    meter.open.clear()
+    asked = meter.asked
+    first = asyncio.ensure_future(metering.admit(tenant))
+    while meter.asked == asked:
+        await asyncio.sleep(0)
+
+    async def come_behind() -> None:
+        await meter.open.wait()  # which the meter's question began to do before
+        await metering.admit(tenant)
+
+    second = asyncio.ensure_future(come_behind())
+    await asyncio.sleep(0)
+    clock.now += 1
+    meter.open.set()
+    await asyncio.gather(first, second)
+    assert meter.asked == asked + 2
 
 
 async def test_over_the_plan_is_429_until_the_renewal(metering: Metering, tenant: Tenant, clock: Clock, meter: SlowMeter) -> None:
