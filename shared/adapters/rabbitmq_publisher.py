@@ -23,6 +23,8 @@ from shared.ports import Message
 _PERSISTENT = 2
 #: A broker that takes nothing from the socket (stopped, or cut off without notice) is not sent more than this, in bytes.
 _BACKLOG = 64 << 20
+#: Between two tries to publish to a queue that was made a moment ago, in seconds.
+_ELECTION_PAUSE = 0.02
 #: Queues whose frames are remembered; there is one for each service.
 _METHODS = 256
 
@@ -64,10 +66,18 @@ class Publisher:
             raise QueueFull(retry_after=self._retry_after) from None
 
     async def _make_queue(self, message: Message) -> None:
-        """Declare the queue that there was not, and publish to it."""
+        """Declare the queue that there was not, and publish to it. While it elects its leader it refuses, as if it were full."""
         async with answering(self._link.limit, "declaring"):
             await self._topology.declare(await self._link.connection(), message.queue)
-        await self.publish(replace(message, makes_queue=False))
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + self._link.limit
+        while True:
+            try:
+                return await self.publish(replace(message, makes_queue=False))
+            except QueueFull:
+                if loop.time() > limit:
+                    raise
+            await asyncio.sleep(_ELECTION_PAUSE)
 
     async def send(self, routing_key: str, message: Message) -> None:
         """Publish to the queue of this exact name; aiormq's `PublishError` and `DeliveryError` come through."""
