@@ -128,9 +128,14 @@ async def socket(client: aiohttp.ClientSession, stream: dict[str, Any], query: s
         yield opened
 
 
+class ClosedByServer(AssertionError):
+    """Instead of an answer; `close_code` has the reason."""
+
+
 async def next_answer(opened: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     message = await opened.receive(PATIENCE)
-    assert message.type is aiohttp.WSMsgType.TEXT, (message, opened.close_code)
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        raise ClosedByServer(message, opened.close_code)
     answer: dict[str, Any] = json.loads(message.data)
     return answer
 
