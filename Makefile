@@ -36,7 +36,7 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 
 test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name" for some of them, without the client's)
 	@$(BIN)/sensorium models pull
-	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e $(ARGS)
+	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore=tests/e2e $(ARGS)
 	@$(if $(ARGS),,exec $(BIN)/python tools/test_sdk.py --ends)
 
 test-sdk: $(DEV) ## Run the client's tests with every Python from 3.9 to 3.14 that this machine has

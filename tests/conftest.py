@@ -15,6 +15,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq, start_redis
 
 ABSENT = "server absent: "
+#: Folders by how long their files take, the longest first.
+_LONGEST_FIRST = ("faults", "browser", "integration", "programs", "contract", "services")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process has one left when the others are done. A file's tests stay as they stand in it."""
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.parent.name
+        return item.path.name != "test_memory.py", (*_LONGEST_FIRST, folder).index(folder)
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(wrapper=True)
