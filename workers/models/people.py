@@ -8,7 +8,6 @@ dh, objectness, body, head, hand (the last four in 0..1). The cell in column x a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from workers.lib.boxes import intersection_over_union, suppress
+from workers.lib.canvas import Canvases, put, scaled
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +47,7 @@ _CELL = 32  # sides of the network's input are multiples of it
 _PADDING = 114
 _MAX_EXPONENT = 10.0  # exp of what a size could be at most (e^10 strides); keeps broken values from overflowing
 _MAX_CANDIDATES = 1000  # boxes of a class before suppression; a dense crowd has some hundred
+_canvases = Canvases()
 
 
 class Runs(Protocol):
@@ -138,7 +139,7 @@ def look(network: Runs, images: Sequence[Array], min_side: int, max_side: int, m
         groups.setdefault((_whole_cells(height), _whole_cells(width)), []).append(index)
     found: dict[int, list[Boxes]] = {}
     for canvas, members in groups.items():
-        batch = _canvases((len(members), 3, *canvas))
+        batch = _canvases.of((len(members), 3, *canvas))
         for row, index in zip(batch, members, strict=True):
             _place(images[index], sizes[index], row)
         output = network.run({"input": batch})["output"]
@@ -257,26 +258,12 @@ def _whole_cells(side: int) -> int:
     return -(-side // _CELL) * _CELL
 
 
-def _canvases(shape: tuple[int, ...]) -> Array:
-    """float32 of this shape for the calling thread to fill; kept between calls, since fresh memory costs more than filling it."""
-    kept: Array | None = getattr(_kept, "canvases", None)
-    if kept is None or kept.shape != shape:
-        kept = _kept.canvases = np.empty(shape, np.float32)
-    return kept
-
-
-_kept = threading.local()
-
-
 def _place(image: Array, size: tuple[int, int], row: Array) -> None:
     """Scale the picture to ``size`` (width, height), stretch it if it is dark, and write it into ``row`` float32 [3, height, width]."""
     width, height = size
-    if image.shape[:2] != (height, width):
-        shrinking = width < image.shape[1] or height < image.shape[0]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
     if row.shape[1:] != (height, width):
         row.fill(_PADDING)
-    row[:, :height, :width] = _stretch(image).transpose(2, 0, 1)
+    put(_stretch(scaled(image, size)), row)
 
 
 def _stretch(image: Array) -> Array:

@@ -8,16 +8,15 @@ sqrt(cls · obj), centre ((x + b0) · s, (y + b1) · s), size (exp(b2) · s, exp
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from workers.lib.boxes import suppress
+from workers.lib.canvas import Canvases, put, scaled
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +33,7 @@ CLOSE_UP_SIDE = 256
 _SLOPE, _EVEN = 12.0, 0.57  # of the probability
 _CELL = 32  # sides of the network's input are multiples of it
 _MAX_EXPONENT = 10.0  # exp of what a size could be at most (e^10 strides); keeps broken values from overflowing
+_canvases = Canvases()
 
 
 class Runs(Protocol):
@@ -118,7 +118,7 @@ def _look(network: Runs, images: Sequence[Array], views: Sequence[View], min_sco
         groups.setdefault(view.canvas, []).append(index)
     found: dict[int, Faces] = {}
     for canvas, members in groups.items():
-        batch = _canvases((len(members), 3, *canvas))
+        batch = _canvases.of((len(members), 3, *canvas))
         for row, index in zip(batch, members, strict=True):
             _place(images[index], views[index], row)
         outputs = network.run({"input": batch})
@@ -128,31 +128,12 @@ def _look(network: Runs, images: Sequence[Array], views: Sequence[View], min_sco
     return [found[index] for index in range(len(images))]
 
 
-def _canvases(shape: tuple[int, ...]) -> Array:
-    """float32 of this shape for the calling thread to fill, with whatever its last use left in it.
-
-    Kept between calls: the system hands out fresh megabytes page by page, which took longer than filling them.
-    """
-    kept: Array | None = getattr(_kept, "canvases", None)
-    if kept is None or kept.shape != shape:
-        kept = _kept.canvases = np.empty(shape, np.float32)
-    return kept
-
-
-_kept = threading.local()  # cameras keep their size: one array a thread is enough
-
-
 def _place(image: Array, view: View, row: Array) -> None:
     """Scale the picture and write it into ``row`` float32 [3, height, width]."""
     width, height = view.size
-    if image.shape[1] != width or image.shape[0] != height:
-        shrinking = width < image.shape[1] or height < image.shape[0]
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    x, y = view.offset
     if view.canvas != (height, width):
         row.fill(0)
-    # Converts while it copies: measured faster than cv2.dnn.blobFromImage, and no float picture in between.
-    row[:, y : y + height, x : x + width] = image.transpose(2, 0, 1)
+    put(scaled(image, view.size), row, *view.offset)
 
 
 def decode(outputs: dict[str, Array], position: int, canvas: tuple[int, int], min_score: float) -> Faces:
