@@ -48,6 +48,11 @@ class Pending:
     def __len__(self) -> int:
         return len(self._works)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether the next one has to be alone."""
+        return bool(self._works) and self._works[0].alone
+
     def add(self, work: Work) -> None:
         self._works.append(work)
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ from workers.activity import Activity, Held
 from workers.ahead import Ahead
 from workers.batching import Pending, Work
 from workers.compute import Computer
+from workers.computing import Computing, Withdrawn
 from workers.samples import SampleReader
 from workers.sessions import TooManyParked, Turns
 from workers.settle import Settler
@@ -48,13 +50,14 @@ log = get_logger(__name__)
 class Policy:
     """How a runner behaves. Times in seconds.
 
-    ``slots``: batches that compute at a time; ``batch``: items of one. A job that waited longer than ``check_after``, or
+    ``slots``: batches that compute at a time; ``batch``: items of one; ``queued``: batches that wait in the threads' queue. A job that waited longer than ``check_after``, or
     was delivered before, is looked up first: it may have been cancelled or done. A batch that computes for longer than
     ``announce_after`` says so to whoever follows. A model thread waits for a sample for at most ``read_seconds``.
     """
 
     slots: int = 1
     batch: int = 1
+    queued: int = 1
     prefetch: int = 8
     attempts: int = 3
     process_seconds: float = 120.0
@@ -105,6 +108,7 @@ class Runner:
         self._inbox: list[Held] = []
         self._pending = Pending()
         self._free = policy.slots
+        self._computings: set[Computing] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumer: Consumer | None = None
         self._stopping = False
@@ -133,6 +137,8 @@ class Runner:
         while self._pending:
             returned += self._pending.take(len(self._pending))
         await self._give_back(returned)
+        for computing in list(self._computings):
+            computing.withdraw()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._policy.drain_seconds)
         log.info("worker.drained", service=self.name, unfinished=len(self._tasks))
@@ -260,28 +266,34 @@ class Runner:
     # Computing and settling
 
     def _dispatch(self) -> None:
-        while self._free > 0 and self._pending:
+        while self._pending and (self._free > 0 or self._has_next()):
             if self._stopping:
                 self._spawn(self._give_back(self._pending.take(len(self._pending))))
                 continue
-            share = math.ceil(len(self._pending) / self._free)  # a full batch in one thread must not leave the others idle
+            share = math.ceil(len(self._pending) / max(1, self._free))  # a full batch in one thread must not leave the others idle
             self._free -= 1
             self._spawn(self._run(self._pending.take(min(self._policy.batch, share))))
         while self._free > 0 and not self._stopping and (work := self._ahead.next()) is not None:
             self._free -= 1
             self._spawn(self._prepare(work))
 
+    def _has_next(self) -> bool:
+        """Whether a full batch is to wait in the threads' queue: a thread that is done takes it without waiting for the event loop.
+
+        Not a suspect: its attempt is counted, and it would count for nothing when the one before it kills the worker.
+        """
+        return self._free > -self._policy.queued and len(self._pending) >= self._policy.batch and not self._pending.suspect
+
     def _prepare_meanwhile(self, work: Work) -> None:
         self._ahead.add(work)
         self._dispatch()
 
     async def _prepare(self, work: Work) -> None:
-        loop = asyncio.get_running_loop()
-        stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
         try:
-            seconds = await loop.run_in_executor(self._pool, self._activity.prepare, work)
+            with Computing() as computing:
+                computing.after(self._policy.process_seconds, self._is_stuck)
+                seconds = await computing.run(self._pool, self._activity.prepare, work)
         finally:
-            stuck.cancel()
             self._free += 1
             self._ahead.prepared(work)
         self._activity.computed(0, seconds)
@@ -292,20 +304,30 @@ class Runner:
             self._free += 1
             self._dispatch()
             return
-        loop = asyncio.get_running_loop()
-        stuck = loop.call_later(self._policy.process_seconds, self._on_stuck, self.name)
-        announcement = loop.call_later(self._policy.announce_after, self._announce, batch)
         try:
-            outcomes, seconds = await loop.run_in_executor(self._pool, self._activity.compute, batch)
+            with self._computing(batch) as computing:
+                outcomes, seconds = await computing.run(self._pool, self._activity.compute, batch)
+        except Withdrawn:
+            await self._give_back(batch)
+            return
         finally:
-            stuck.cancel()
-            announcement.cancel()
             self._free += 1
         self._activity.computed(len(batch), seconds)
         self._meters.computed(batch, seconds)
         self._dispatch()
         for work in await self._settler.settle(batch, outcomes):
             self._spawn(self._admit(work))
+
+    @contextmanager
+    def _computing(self, batch: list[Work]) -> Iterator[Computing]:
+        with Computing() as computing:
+            computing.after(self._policy.process_seconds, self._is_stuck)
+            computing.after(self._policy.announce_after, partial(self._announce, batch))
+            self._computings.add(computing)
+            try:
+                yield computing
+            finally:
+                self._computings.discard(computing)
 
     async def _may_try(self, work: Work) -> bool:
         """Count the attempt just before computing: who only waited beside a job that killed the worker has not tried."""
@@ -320,6 +342,9 @@ class Runner:
             work.delivery.reject(requeue=False)
             return False
         return True
+
+    def _is_stuck(self) -> None:
+        self._on_stuck(self.name)
 
     def _announce(self, batch: list[Work]) -> None:
         self._spawn(self._append_started(batch))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from shared.jobs import Job, Turn, session_key
 from shared.ports import DEAD_LETTERS, Delivery, Entry, Message
 from shared.visits import VISITS, decode_visit
 from tests.contract import brokers, stores
-from tests.fakes import TENANT, Bench, make_job, open_bench
+from tests.fakes import TENANT, Bench, make_job, misbehaver, open_bench
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 
@@ -291,6 +293,26 @@ async def test_without_a_safe_place_for_its_visits_a_job_has_no_result(bench: Be
     visits = await kept_visits(bench)
     seen = {decode_visit((await asyncio.wait_for(visits.get(), 5)).body)[1].id for _ in range(2)}
     assert seen == {"v-0", "v-1"}
+
+
+async def test_a_thread_takes_the_next_batch_while_the_event_loop_is_busy(bench: Bench) -> None:
+    gate, done = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Gated(type(misbehaver())):  # type: ignore[misc]
+        def process(self, batch: Any) -> Any:
+            gate.acquire(timeout=10)
+            done.release()
+            return super().process(batch)
+
+    await bench.start_runner(Gated(), slots=1, batch=1)
+    jobs = [make_job(), make_job()]
+    for job in jobs:
+        await bench.publish(job)
+    await brokers.until(lambda: ready(bench, 0))
+    await asyncio.sleep(0)
+    gate.release(2)
+    assert all([done.acquire(timeout=10), done.acquire(timeout=10)])  # meanwhile nothing else runs in this loop
+    assert all([isinstance(await bench.final(job.id), Done) for job in jobs])
 
 
 async def test_stopping_gives_back_what_has_not_begun(bench: Bench) -> None:

@@ -1,0 +1,72 @@
+"""A batch on its way through the model threads, and what is to happen when it computes for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Withdrawn(Exception):
+    """The batch was taken back before a thread took it: nothing of it was done."""
+
+
+class Computing:
+    """Time is counted from the moment that a thread takes the batch: before, it waits behind others, which have limits of their own.
+
+    A context manager: what was to happen later does not happen once it is left.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began: float | None = None
+        self._future: Future[Any] | None = None
+        self._withdrawn = False
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+
+    async def run(self, pool: Executor, work: Callable[[T], R], given: T) -> R:
+        """What the work makes of ``given``, in a thread of the pool. Raises what it raises, and `Withdrawn`."""
+        self._future = pool.submit(self._work, work, given)
+        try:
+            return await asyncio.wrap_future(self._future)
+        except asyncio.CancelledError:
+            if self._withdrawn:
+                raise Withdrawn from None
+            raise
+
+    def withdraw(self) -> None:
+        """Take the batch back, unless a thread has taken it."""
+        self._withdrawn = self._future is not None and self._future.cancel()
+
+    def _work(self, work: Callable[[T], R], given: T) -> R:
+        self._began = time.monotonic()
+        return work(given)
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call ``act`` in the event loop when the work is not done after so many seconds of computing."""
+        self._look_in(seconds, seconds, act)
+
+    def _look_in(self, wait: float, seconds: float, act: Callable[[], None]) -> None:
+        self._timers[act] = self._loop.call_later(wait, self._look, seconds, act)
+
+    def _look(self, seconds: float, act: Callable[[], None]) -> None:
+        del self._timers[act]
+        left = seconds if self._began is None else seconds - (time.monotonic() - self._began)
+        if left > 0:
+            self._look_in(left, seconds, act)
+        else:
+            act()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
