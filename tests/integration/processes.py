@@ -129,15 +129,16 @@ class System:
 
     def provision(self) -> None:
         """An account with a stream, whose credentials the clients get. Made by the commands once, then copied, which is quicker."""
-        database = make_url(self.environment["SENSORIUM_DATABASE"])
-        if database.get_backend_name() != "sqlite":
+        database = make_url(self.environment.get("SENSORIUM_DATABASE", "sqlite://"))
+        place = Path(database.database or ".")
+        if database.get_backend_name() != "sqlite" or place.exists():
             self._provision()
             return
         if not _provisioned:
             self._provision()
-            _provisioned[self.credentials] = Path(str(database.database)).read_bytes()
+            _provisioned[self.credentials] = place.read_bytes()
         ((self.credentials, content),) = _provisioned.items()
-        Path(str(database.database)).write_bytes(content)
+        place.write_bytes(content)
 
     def _provision(self) -> None:
         self.run("migrate")
