@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from shared.privacy import Analysis
 from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.lib import assignment
 from workers.lib.boxes import clip_boxes
 from workers.lib.faces import Sight, in_groups
 from workers.lib.smoothing import Smoothed, smooth
@@ -89,6 +90,7 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
 
     def load(self, models: Models) -> None:
         self._detector = models.open(yunet.MODEL)
+        assignment.solver()
 
     def prepare(self, inputs: Sequence[FaceInput]) -> None:
         detect_faces(self._detector, [given.image for given in inputs])

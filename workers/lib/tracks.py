@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+
+from workers.lib.assignment import best_pairs
 
 Array = npt.NDArray[Any]
 
@@ -104,13 +105,12 @@ def _begin(tracks: Tracks, box: Array, score: float) -> Track:
 
 
 def _assign(alive: list[Track], boxes: Array, rules: TrackRules) -> dict[int, int]:
-    """Index of a box -> index of its track, so that the sum of the distances is the least (the Hungarian method)."""
+    """Index of a box -> index of its track, so that the sum of the distances is the least."""
     if not alive or not len(boxes):
         return {}
     distances = _distances(np.array([_expected(track) for track in alive]), boxes)
-    forbidden = distances > rules.reach
-    rows, columns = linear_sum_assignment(np.where(forbidden, 1e3 * rules.reach, distances))
-    return {int(column): int(row) for row, column in zip(rows, columns, strict=True) if not forbidden[row, column]}
+    rows, columns = best_pairs(np.where(distances > rules.reach, np.inf, distances))
+    return dict(zip(columns.tolist(), rows.tolist(), strict=True))
 
 
 def _distances(expected: Array, boxes: Array) -> Array:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
+from workers.lib.assignment import best_pairs
 from workers.lib.boxes import intersection_over_union, suppress
 from workers.lib.canvas import Canvases, put, scaled
 
@@ -225,11 +225,8 @@ def tie(heads: Array, bodies: Array) -> Array:
     pairs = np.full(len(heads), -1, np.intp)
     if not len(heads) or not len(bodies):
         return pairs
-    distances = _distances(heads, bodies)
-    forbidden = ~np.isfinite(distances)
-    rows, columns = linear_sum_assignment(np.where(forbidden, 1e6, distances))
-    allowed = ~forbidden[rows, columns]
-    pairs[rows[allowed]] = columns[allowed]
+    rows, columns = best_pairs(_distances(heads, bodies))
+    pairs[rows] = columns
     return pairs
 
 

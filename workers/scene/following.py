@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from workers.lib.appearance import similarity
+from workers.lib.assignment import best_pairs
 from workers.lib.boxes import intersection_over_union
 from workers.scene.sightings import Sighting
 
@@ -208,8 +208,7 @@ def _assign(following: Following, sightings: Sequence[Sighting], looks: Mapping[
     known = np.array([0.0 if track.evidence >= _BELIEVED else _UNKNOWN for track in following.tracks])[:, None]  # decides ties
     costs = np.where(costs <= _REACH + away, costs + known, np.inf)
     nobody = np.where(np.eye(len(reach), dtype=bool), _REACH + _AWAY * (_MOST_REACH - _REACH) + _UNKNOWN, np.inf)
-    table = np.hstack([costs, nobody])
-    rows, columns = linear_sum_assignment(np.where(np.isfinite(table), table, 1e6))
+    rows, columns = best_pairs(np.hstack([costs, nobody]))
     return {column: following.tracks[row] for row, column in zip(rows.tolist(), columns.tolist(), strict=True) if column < len(sightings)}
 
 

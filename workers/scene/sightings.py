@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
+from workers.lib.assignment import best_pairs
 from workers.models import people, yunet
 from workers.people import HEADS_ASIDE, HEADS_DOWN
 
@@ -110,10 +110,9 @@ def _tie(heads: list[Array], faces: Array) -> list[int | None]:
     apart = np.linalg.norm(head[..., :2] + head[..., 2:] / 2 - faces[None, :, :2] - faces[None, :, 2:] / 2, axis=2) / sizes
     ratio = np.sqrt(np.maximum(faces[None, :, 2] * faces[None, :, 3], 0.0)) / sizes
     forbidden = (apart > _REACH) | (ratio < _FACE_SIZES[0]) | (ratio > _FACE_SIZES[1])
-    rows, columns = linear_sum_assignment(np.where(forbidden, 1e3, apart))
+    rows, columns = best_pairs(np.where(forbidden, np.inf, apart))
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        if not forbidden[row, column]:
-            pairs[row] = column
+        pairs[row] = column
     return pairs
 
 

@@ -16,6 +16,7 @@ from shared.privacy import Analysis
 from shared.visits import Visit
 from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.faces import drawn_face
+from workers.lib import assignment
 from workers.lib.appearance import codes
 from workers.models import person_reid, yunet
 from workers.scene.answer import Entity, Event, entity, remember_boxes
@@ -143,6 +144,7 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 
     def load(self, models: Models) -> None:
         self._networks = Networks(models)
+        assignment.solver()
 
     def prepare(self, inputs: Sequence[SceneAnalysisInput]) -> None:
         self._networks.faces([given.image for given in inputs])

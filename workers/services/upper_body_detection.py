@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.lib import assignment
 from workers.lib.boxes import clip_boxes
 from workers.lib.tracks import Tracks, follow
 from workers.models import people
@@ -63,6 +64,7 @@ class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutp
 
     def load(self, models: Models) -> None:
         self._network = models.open(people.MODEL)
+        assignment.solver()
 
     def process(self, batch: Sequence[Item[UpperBodyDetectionInput]]) -> Sequence[UpperBodyDetectionOutput]:
         found = people.detect(self._network, [item.input.image.pixels for item in batch])
