@@ -50,14 +50,14 @@ log = get_logger(__name__)
 class Policy:
     """How a runner behaves. Times in seconds.
 
-    ``slots``: batches that compute at a time; ``batch``: items of one; ``queued``: batches that wait in the threads' queue. A job that waited longer than ``check_after``, or
-    was delivered before, is looked up first: it may have been cancelled or done. A batch that computes for longer than
-    ``announce_after`` says so to whoever follows. A model thread waits for a sample for at most ``read_seconds``.
+    ``slots``: batches that compute at a time, and as many may wait in the threads' queue; ``batch``: items of one. A job that
+    waited longer than ``check_after``, or was delivered before, is looked up first: it may have been cancelled or done. A batch
+    that computes for longer than ``announce_after`` says so to whoever follows. A model thread waits for a sample for at most
+    ``read_seconds``.
     """
 
     slots: int = 1
     batch: int = 1
-    queued: int = 1
     prefetch: int = 8
     attempts: int = 3
     process_seconds: float = 120.0
@@ -282,7 +282,7 @@ class Runner:
 
         Not a suspect: its attempt is counted, and it would count for nothing when the one before it kills the worker.
         """
-        return self._free > -self._policy.queued and len(self._pending) >= self._policy.batch and not self._pending.suspect
+        return self._free > -self._policy.slots and len(self._pending) >= self._policy.batch and not self._pending.suspect
 
     def _prepare_meanwhile(self, work: Work) -> None:
         self._ahead.add(work)
