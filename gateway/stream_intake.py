@@ -71,6 +71,12 @@ class Window:
             self._waiter.set_result(None)
 
 
+def new_sender() -> str:
+    """The name of a connection that sends, by the time first: of two connections the newer one is the stream's sender."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    return f"{milliseconds:012x}{rest:05x}{os.urandom(6).hex()}"
+
+
 class Intake:
     """The frames of one connection."""
 
@@ -80,8 +86,7 @@ class Intake:
         most = settings.stream_live_window if options.live else settings.stream_window
         self._window = Window(min(options.window or most, settings.stream_window), settings.stream_window_bytes)
         self._data_field = options.data_field or default_data_field(stream.service)
-        # by the time first: of two connections the newer one is the stream's sender
-        self._sender = f"{int(time.time() * 1000):012x}{os.urandom(6).hex()}"
+        self._sender = new_sender()
         self._last_place = _done_future()
         self._newest: Frame | None = None
         self._dropped = 0

@@ -136,8 +136,8 @@ async def _converse(request: web.Request) -> web.StreamResponse:
     after = after_of(request, view, view.count)
     with gate.streams.connection("websocket"):
         socket = new_socket(gate.settings)
+        intake = Intake(gate, stream)  # before its client hears that it is connected, and may connect again
         await socket.prepare(request)
-        intake = Intake(gate, stream)
         try:
             async with Answers(gate, stream, after) as answers:
                 reader = asyncio.create_task(read_messages(request, socket, intake, checked=ticket is None))
