@@ -88,7 +88,7 @@ class GuardedHandler(web.RequestHandler):
         if self._address is not None:
             self._guard.release(self._address)
             self._address = None
-        if self._waiting is not None:
+        if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(self._loop.time())
         super().connection_lost(exc)
 
