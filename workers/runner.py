@@ -133,12 +133,12 @@ class Runner:
         if self._consumer is not None:
             await self._consumer.stop()
         self._stopping = True
+        for computing in list(self._computings):
+            computing.withdraw()
         returned = self._pending.take(len(self._pending) or 1)
         while self._pending:
             returned += self._pending.take(len(self._pending))
         await self._give_back(returned)
-        for computing in list(self._computings):
-            computing.withdraw()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._policy.drain_seconds)
         log.info("worker.drained", service=self.name, unfinished=len(self._tasks))
