@@ -95,7 +95,12 @@ def test_the_theme_is_followed(audience: list[Visit], page: Page, url: str) -> N
     colour = "Chart.getChart(document.querySelector('[data-chart=people] canvas')).data.datasets[0].backgroundColor"
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
-    page.evaluate(f"async light => {{ while ({colour} === light) await new Promise(requestAnimationFrame) }}", light)
+    changed = f"""async light => {{
+        const late = performance.now() + 10000
+        while ({colour} === light && performance.now() < late) await new Promise(requestAnimationFrame)
+        return {colour}
+    }}"""
+    assert page.evaluate(changed, light) != light
 
 
 def test_who_comes_now_is_seen_without_reloading(audience: list[Visit], page: Page, url: str, instance: tuple[System, Process]) -> None:

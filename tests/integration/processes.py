@@ -129,11 +129,11 @@ class System:
 
     def provision(self) -> None:
         """An account with a stream, whose credentials the clients get. Made by the commands once, then copied, which is quicker."""
-        database = make_url(self.environment.get("SENSORIUM_DATABASE", "sqlite://"))
-        place = Path(database.database or ".")
-        if database.get_backend_name() != "sqlite" or place.exists():
+        url = make_url(self.environment.get("SENSORIUM_DATABASE", "sqlite://"))
+        if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).exists():
             self._provision()
             return
+        place = Path(url.database)
         if not _provisioned:
             self._provision()
             _provisioned[self.credentials] = place.read_bytes()

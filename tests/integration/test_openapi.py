@@ -90,8 +90,8 @@ def known(gateway: Process) -> Known:
     return known
 
 
-def upload(client: httpx.Client) -> str:
-    parts = {"meta": (None, '{"content": "attachment://a"}', "application/json"), "attachment://a": ("a", drawn_face(), "image/jpeg")}
+def upload(client: httpx.Client, content: bytes = drawn_face()) -> str:
+    parts = {"meta": (None, '{"content": "attachment://a"}', "application/json"), "attachment://a": ("a", content, "image/jpeg")}
     response = client.post("/blobs", files=parts)
     assert response.status_code == 201, response.text
     return str(response.json()["url"])
@@ -206,6 +206,14 @@ def test_what_goes_with_jobs_is_as_described(known: Known) -> None:
         assert seen["deliveries"]
         as_described(known, "POST", "/webhooks/secret", client.post("/webhooks/secret"), 200)
         as_described(known, "POST", "/webhooks/enable", client.post("/webhooks/enable", json={"url": "http://a/"}), 404)
+
+
+def test_what_cannot_be_read_is_as_described(known: Known) -> None:
+    jobs = "/services/qrcode_decoder/1/jobs"
+    with known.client() as client:
+        blob = upload(client, b"no picture")
+        problem = as_described(known, "POST", jobs, client.post(jobs, json={"image": blob, "async": False}), 422)
+        assert (problem["code"], problem["parameter"]) == ("unreadable_input", "image")
 
 
 def test_streams_are_as_described(known: Known) -> None:
