@@ -10,9 +10,9 @@ from analytics.recorder import Recorder
 from analytics.store import Visits
 from database.engine import Database
 from shared.bootstrap import open_broker
-from shared.log import configure, get_logger
+from shared.log import get_logger
+from shared.process import run_process
 from shared.settings import Settings, read_settings
-from shared.trace import tracing
 from workers.health import serve_health
 
 log = get_logger(__name__)
@@ -48,12 +48,8 @@ async def serve(settings: Settings) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Serve on the fast event loop; returns the exit status."""
-    import uvloop  # not on every platform
-
-    configure(settings.log_level, settings.log_format)
-    with tracing(settings, "recorder"):
-        return uvloop.run(serve(settings))
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    return run_process(settings, "recorder", serve(settings))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from gateway.server import GuardedRunner
 from gateway.state import DataFace
 from shared.bootstrap import open_broker, open_stores
 from shared.job_ids import SHARDS, JobIds
-from shared.log import configure, get_logger
+from shared.log import get_logger
+from shared.process import run_process
 from shared.settings import Settings, SettingsError, read_settings
-from shared.trace import tracing
 from workers.catalog import load_catalog
 
 log = get_logger(__name__)
@@ -86,12 +86,8 @@ async def serve(settings: Settings) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Serve on the fast event loop; returns the exit status."""
-    import uvloop  # not on every platform
-
-    configure(settings.log_level, settings.log_format)
-    with tracing(settings, "gateway"):
-        return uvloop.run(serve(settings))
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    return run_process(settings, "gateway", serve(settings))
 
 
 if __name__ == "__main__":

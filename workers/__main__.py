@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from shared.bootstrap import open_broker, open_stores
-from shared.log import configure, get_logger
+from shared.log import get_logger
+from shared.process import run_process
 from shared.settings import Settings, read_settings
-from shared.trace import tracing
 from workers.catalog import SHORT_NAMES, CatalogError, ServiceType, load_catalog
 from workers.health import serve_health
 from workers.host import Host, Loader
@@ -61,7 +61,7 @@ async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(open_broker(settings))
         stores = await stack.enter_async_context(open_stores(settings, None))
-        host = Host(settings, broker, stores, open_models(settings, lost), _die, long_slices=True)
+        host = Host(settings, broker, stores, open_models(settings, lost), _die)
         stack.push_async_callback(host.stop)
         starting = asyncio.create_task(host.start(kinds))
         waiting = asyncio.create_task(stopping.wait())
@@ -95,12 +95,8 @@ def lost(model: str) -> None:
 
 
 def run(kinds: Sequence[ServiceType], settings: Settings) -> int:
-    """Serve on the fast event loop; returns the exit status."""
-    import uvloop  # not on every platform
-
-    configure(settings.log_level, settings.log_format)
-    with tracing(settings, "worker"):
-        return uvloop.run(serve(kinds, settings))
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    return run_process(settings, "worker", serve(kinds, settings))
 
 
 if __name__ == "__main__":

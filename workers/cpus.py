@@ -1,11 +1,9 @@
-"""The processors that this process may really use (a container's quota and affinity, not the host's count), and how its threads do."""
+"""The processors that this process may really use (a container's quota and affinity, not the host's count)."""
 
 from __future__ import annotations
 
 import math
 import os
-import threading
-from contextlib import suppress
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -16,17 +14,6 @@ def usable_cpus() -> int:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_v2(_CGROUP / "cpu.max") or _quota_v1(_CGROUP / "cpu")
     return max(1, min(affinity, math.floor(quota) or 1) if quota else affinity)
-
-
-def prefer_long_slices() -> None:
-    """Put the calling thread into the kernel's class for computing (SCHED_BATCH): other threads' wake-ups preempt it less often.
-
-    Beside a gateway, a broker and a store on the same cores, an inference otherwise loses its caches several times. Does nothing
-    where there is no such class (macOS) or a sandbox forbids it.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):
-            os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
 
 
 def _quota_v2(path: Path) -> float | None:

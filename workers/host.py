@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from workers.catalog import ServiceType
 from workers.composing import ComposedService, Part
 from workers.compute import Computer
 from workers.contract import MediaLimits, Models, Network
-from workers.cpus import prefer_long_slices, usable_cpus
+from workers.cpus import usable_cpus
 from workers.runner import Policy, Runner
 
 log = get_logger(__name__)
@@ -34,9 +33,6 @@ log = get_logger(__name__)
 #: The broker is asked at most this often whether it still delivers to us, in seconds.
 _VERIFY_EVERY = 5.0
 _VERIFIED_FOR = 1.0
-#: Model threads give the interpreter back to the event loop after at most this long, in seconds; the default of 5 ms
-#: would be added to each answer, once a thread.
-_SWITCH_INTERVAL = 0.0005
 
 
 class _Recording:
@@ -141,18 +137,11 @@ def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
 class Host:
     """The runners of this process, on one pool of model threads."""
 
-    def __init__(
-        self, settings: Settings, broker: Broker, stores: Stores, models: Models, on_stuck: Callable[[str], None], *, long_slices: bool
-    ) -> None:
-        """``on_stuck`` is called with a service's name when a batch of it outlasts its time or its runner failed.
-
-        ``long_slices``: model threads compute undisturbed where they can. Right for a process that only computes; in one that also
-        speaks HTTP, its event loop would wait for them.
-        """
+    def __init__(self, settings: Settings, broker: Broker, stores: Stores, models: Models, on_stuck: Callable[[str], None]) -> None:
+        """``on_stuck`` is called with a service's name when a batch of it outlasts its time or its runner failed."""
         self._settings, self._broker, self._stores, self._models, self._on_stuck = settings, broker, stores, models, on_stuck
         self._threads = settings.model_threads or usable_cpus()
-        initializer = prefer_long_slices if long_slices else None
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model", initializer=initializer)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
         self._announcer = Announcer(stores.workers, settings.announce_seconds, settings.device, self._threads, _release())
         self._runners: list[Runner] = []
         self._verifying: asyncio.Task[None] | None = None
@@ -161,7 +150,6 @@ class Host:
 
     async def start(self, kinds: Sequence[ServiceType]) -> dict[str, PerceptionError]:
         """Load and run each service; returns those that could not be loaded, with the reason, the parts of a composite among them."""
-        sys.setswitchinterval(_SWITCH_INTERVAL)
         failed: dict[str, PerceptionError] = {}
         loader = Loader(self._models, self._settings)
         for kind in sorted(kinds, key=lambda kind: issubclass(kind, ComposedService)):  # composites last: their parts need not wait
