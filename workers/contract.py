@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from hashlib import blake2b
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -146,15 +145,20 @@ class Image(File):
 
     media_types = ("image/jpeg", "image/png")
 
+    # Not a `cached_property`: before Python 3.12 it has one lock for all pictures, and threads would decode in turn.
+    _pixels: np.ndarray | None = None
+
     def decode(self) -> None:
         _ = self.pixels
 
-    @cached_property
+    @property
     def pixels(self) -> np.ndarray:
         """uint8 [height, width, 3], BGR, with the EXIF orientation applied."""
-        from workers.lib.image import decode_image  # cv2 is for workers, not for gateways
+        if self._pixels is None:
+            from workers.lib.image import decode_image  # cv2 is for workers, not for gateways
 
-        return decode_image(self.data, max_pixels=self.limits.image_pixels, max_side=self.limits.image_side)
+            self._pixels = decode_image(self.data, max_pixels=self.limits.image_pixels, max_side=self.limits.image_side)
+        return self._pixels
 
     @property
     def size(self) -> tuple[int, int]:
@@ -168,15 +172,19 @@ class Sound(File):
 
     media_types = ("audio/wav",)
 
+    _waveform: Waveform | None = None
+
     def decode(self) -> None:
         _ = self.waveform
 
-    @cached_property
+    @property
     def waveform(self) -> Waveform:
         """Samples float32 [frames, channels] in -1..1 with their rate in Hz."""
-        from workers.lib.audio import decode_wav
+        if self._waveform is None:
+            from workers.lib.audio import decode_wav
 
-        return decode_wav(self.data, max_seconds=self.limits.sound_seconds)
+            self._waveform = decode_wav(self.data, max_seconds=self.limits.sound_seconds)
+        return self._waveform
 
 
 class Sample(File):
