@@ -176,7 +176,11 @@ class Settings(BaseSettings):
     )
     model_threads: int = Field(0, ge=0, description="Threads that compute; 0 takes the container's CPU quota")
     batch: int = Field(0, ge=0, description="Items a batch; 0 measures at start what pays on this device")
-    prefetch: int = Field(0, ge=0, description="Messages in hand per service; 0 takes a multiple of what computes at a time")
+    prefetch: int = Field(
+        0,
+        ge=0,
+        description="Messages in hand per service; 0 takes a multiple of what computes at a time, and with sessions 16 more a model thread",
+    )
     process_seconds: float = Field(120, gt=0, description="A batch that computes for longer ends its worker, which is then replaced")
     drain_seconds: float = Field(30, gt=0, description="On SIGTERM, work in hand may take this long to finish")
     health_port: int = Field(0, ge=0, le=65535, description="A worker serves /healthz, /readyz and /metrics here; 0 for none")

@@ -23,7 +23,8 @@ from shared.settings import Settings, read_settings
 from workers.catalog import Catalog
 from workers.compute import Computer
 from workers.contract import MediaLimits
-from workers.runner import Policy, Runner
+from workers.policy import Policy
+from workers.runner import Runner
 from workers.services.dummy import Dummy
 
 PASSWORD = "correct horse"

@@ -20,7 +20,8 @@ from shared.settings import Settings, read_settings
 from workers.catalog import load_catalog
 from workers.compute import Computer
 from workers.contract import MediaLimits, Service
-from workers.runner import Policy, Runner
+from workers.policy import Policy
+from workers.runner import Runner
 
 MISBEHAVING = Path(__file__).parent / "misbehaving"
 TENANT = "tenant-a"

@@ -26,7 +26,8 @@ from workers.composing import ComposedService, Part
 from workers.compute import Computer
 from workers.contract import MediaLimits, Models, Network
 from workers.cpus import usable_cpus
-from workers.runner import Policy, Runner
+from workers.policy import Policy
+from workers.runner import Runner
 
 log = get_logger(__name__)
 
@@ -160,7 +161,7 @@ class Host:
                 failed[kind.name] = error
                 continue
             failed |= loader.faults(kind)
-            policy = Policy.of(self._settings, self._threads, loaded.batch)
+            policy = Policy.of(self._settings, self._threads, loaded.batch, stateful=kind.state_type is not None)
             runner = Runner(loaded.computer, self._broker, self._stores, policy, self._pool, self._on_stuck)
             await runner.start()
             self._runners.append(runner)

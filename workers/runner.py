@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,59 +32,17 @@ from shared.facts import ServedFacts
 from shared.jobs import UndecodableJob, blob_place, decode_job, queue_of
 from shared.log import get_logger
 from shared.ports import Broker, Consumer, Delivery, Entry, Message, Stores
-from shared.settings import Settings
 from workers.activity import Activity, Held
 from workers.ahead import Ahead
 from workers.batching import Pending, Work
 from workers.compute import Computer
 from workers.computing import Computing, Withdrawn
+from workers.policy import Policy
 from workers.samples import SampleReader
-from workers.sessions import TooManyParked, Turns
+from workers.sessions import Stopped, TooManyParked, Turns
 from workers.settle import Settler
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a runner behaves. Times in seconds.
-
-    ``slots``: batches that compute at a time, and as many may wait in the threads' queue; ``batch``: items of one. A job that
-    waited longer than ``check_after``, or was delivered before, is looked up first: it may have been cancelled or done. A batch
-    that computes for longer than ``announce_after`` says so to whoever follows. A model thread waits for a sample for at most
-    ``read_seconds``.
-    """
-
-    slots: int = 1
-    batch: int = 1
-    prefetch: int = 8
-    attempts: int = 3
-    process_seconds: float = 120.0
-    drain_seconds: float = 30.0
-    retry_pause: float = 1.0
-    check_after: float = 1.0
-    announce_after: float = 1.0
-    gap_seconds: float = 15.0
-    parked: int = 256
-    parked_pause: float = 0.1
-    read_seconds: float = 10.0
-
-    @classmethod
-    def of(cls, settings: Settings, slots: int, batch: int) -> Policy:
-        prefetch = settings.prefetch or max(8, 2 * slots * batch + 4)
-        return cls(
-            slots=slots,
-            batch=batch,
-            prefetch=prefetch,
-            attempts=settings.attempts,
-            process_seconds=settings.process_seconds,
-            drain_seconds=settings.drain_seconds,
-            retry_pause=settings.retry_pause_seconds,
-            gap_seconds=settings.session_gap_seconds,
-            read_seconds=2 * settings.store_seconds,  # a net: the store gives up by itself before
-            # some of what is in hand must stay free to reach the frame that the parked ones wait for
-            parked=min(settings.session_parked, max(1, prefetch - slots * batch - 1)),
-        )
 
 
 class Runner:
@@ -135,6 +92,7 @@ class Runner:
         self._stopping = True
         for computing in list(self._computings):
             computing.withdraw()
+        self._turns.stop()
         returned = self._pending.take(len(self._pending) or 1)
         while self._pending:
             returned += self._pending.take(len(self._pending))
@@ -195,6 +153,8 @@ class Runner:
             if await self._is_admissible(work):
                 self._pending.add(work)
                 self._dispatch()
+        except Stopped:
+            await self._give_back([work])
         except TooManyParked:
             await asyncio.sleep(self._policy.parked_pause)
             await self._to_the_end_of_the_queue(work)

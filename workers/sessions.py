@@ -22,6 +22,10 @@ class TooManyParked(Exception):
     """This worker holds as many waiting frames as it may; the frame goes back to the queue."""
 
 
+class Stopped(Exception):
+    """This worker stops: the frame goes back to the queue, and another one waits for its turn."""
+
+
 class Turns:
     """The frames of one service that wait in this worker."""
 
@@ -33,15 +37,26 @@ class Turns:
         self._most_parked = most_parked
         self._gauge = metrics.PARKED.labels(service)
         self._parked = 0
+        self._waits: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let go of all that wait, and of those that come: what they wait for may be done by others, or by nobody before this worker is gone."""
+        self._stopping = True
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(0)
 
     async def wait(self, turn: Turn, on_park: Callable[[], None] | None = None) -> Snapshot | None:
         """The session as it is when the turn has come, or None when the turn is over already.
 
-        ``on_park`` is called when it has to be waited for. A predecessor that stays away for too long is given up. Raises `TooManyParked` and `StoreAway`.
+        ``on_park`` is called when it has to be waited for. A predecessor that stays away for too long is given up. Raises `TooManyParked`, `Stopped` and `StoreAway`.
         """
         snapshot = await self._store.load(turn.session)
         if not _waits(turn, snapshot):
             return _ready(turn, snapshot)
+        if self._stopping:
+            raise Stopped
         if self._parked >= self._most_parked:
             raise TooManyParked
         self._park(1)
@@ -54,9 +69,15 @@ class Turns:
 
     async def _parked_until_ready(self, turn: Turn) -> Snapshot | None:
         try:
-            async with asyncio.timeout(self._gap_seconds):
-                await self._store.advanced(turn.session, turn.number - 1)
+            async with asyncio.timeout(self._gap_seconds) as wait:
+                self._waits.add(wait)
+                try:
+                    await self._store.advanced(turn.session, turn.number - 1)
+                finally:
+                    self._waits.discard(wait)
         except TimeoutError:
+            if self._stopping:
+                raise Stopped from None
             snapshot = await self._store.load(turn.session)
             if _waits(turn, snapshot):
                 log.warning("session.gap", service=self._service, missing=turn.number - 1 - snapshot.finished)

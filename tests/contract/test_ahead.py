@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 
 import pytest
 
@@ -13,6 +14,7 @@ from shared.jobs import Turn, session_key
 from shared.ports import Message
 from tests.fakes import TENANT, Bench, make_job, misbehaver, open_bench
 from workers.contract import Item
+from workers.policy import Policy
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 Kind = type(misbehaver())
@@ -80,6 +82,17 @@ async def test_a_frame_is_prepared_while_the_one_before_it_computes(bench: Bench
     assert [step for step in service.seen if step.startswith("process")] == [
         f"process {mark}" for mark in ("hold", "second", "third", "fourth")
     ]
+
+
+async def test_the_frames_of_cameras_wait_in_the_worker_that_has_them(bench: Bench, service: Watched) -> None:
+    """One that went back to the queue would come last, and all after it would wait for it: nobody would have anything to prepare."""
+    policy = Policy.of(bench.settings, slots=2, batch=1, stateful=True)
+    runner = await bench.start_runner(service, **asdict(policy))
+    jobs = await publish(bench, "hold", *(str(number) for number in range(24)))
+    await prepared(service, 1)
+    service.let_go.set()
+    assert all([isinstance(await bench.final(job), Done) for job in jobs])
+    assert runner.tell().taken == len(jobs)
 
 
 async def test_so_many_are_prepared_and_no_more(bench: Bench, service: Watched) -> None:

@@ -329,5 +329,22 @@ async def test_stopping_gives_back_what_has_not_begun(bench: Bench) -> None:
     assert all([isinstance(await bench.final(job.id), Done) for job in waiting])
 
 
+async def test_stopping_gives_back_frames_whose_turn_has_not_come(bench: Bench) -> None:
+    """What they wait for may be in a queue that nobody consumes until this worker is gone."""
+    runner = await bench.start_runner(gap_seconds=30.0)
+    first, *waiting = [make_job(turn=turn, mark=str(turn.number)) for turn in await numbered(bench, 4)]
+    for job in waiting:
+        await bench.publish(job)
+    await brokers.until(lambda: ready(bench, 0))
+    async with asyncio.timeout(10):
+        await runner.stop()
+    await brokers.until(lambda: ready(bench, 3))
+    await bench.start_runner(attempts=1)
+    await bench.publish(first)
+    last = await bench.final(waiting[-1].id)
+    assert isinstance(last, Done)
+    assert last.result["marks"] == ["1", "2", "3", "4"]
+
+
 async def ready(bench: Bench, count: int) -> bool:
     return (await bench.broker.depth("misbehaver")).ready == count
