@@ -5,7 +5,8 @@ RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 # What the two lock files hold. Everything that an operator may configure is in the first.
 RUN_EXTRAS := cpu rabbitmq redis postgresql convert speech tracing
-JOBS ?= 2
+# Lanes of `make test`. They wait more than they compute: three fill two cores.
+JOBS ?= 3
 # For further words: `make test ARGS="-k sessions"`, `make demo ARGS="--picture photo.jpg"`, `make bench ARGS=…`
 ARGS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
