@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, case, delete, func, select
@@ -88,7 +89,7 @@ class Ledger:
                     if one.account in there
                 ]
                 if rows:
-                    await session.execute(_upsert(session), rows)
+                    await session.execute(_upsert(session.get_bind().dialect.name), rows)
 
     async def forget(self, before_day: int) -> None:
         """Delete the days before this one."""
@@ -173,8 +174,9 @@ async def _existing_accounts(session: AsyncSession, wanted: Iterable[str]) -> se
     return set(await session.scalars(chosen.with_for_update(read=True, key_share=True)))
 
 
-def _upsert(session: AsyncSession) -> Insert:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+@cache  # building it takes milliseconds, every second
+def _upsert(database: str) -> Insert:
+    dialect = postgresql if database == "postgresql" else sqlite
     statement = dialect.insert(UsageRow.__table__)
     new, old = statement.excluded, UsageRow.__table__.c
     newer = (old.seconds < new.seconds) & (old.account_id == new.account_id)

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Insert, String, and_, column, delete, func, insert, or_, select, text, tuple_, values
@@ -79,7 +80,7 @@ class Visits:
             before = await _places(session, list({visit.id for _, visit in told}))
             rows, dropped = _newest(told, streams, {visit: stream for visit, (stream, _) in before.items()})
             if rows:
-                await session.execute(_upsert(session), rows)
+                await session.execute(_upsert(session.get_bind().dialect.name), rows)
             hours = {(row["stream"], _hour(row["started"])) for row in rows}
             hours |= {(stream, _hour(started)) for stream, started in before.values() if stream in streams}
             await _roll_up(session, hours)
@@ -186,9 +187,10 @@ def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + _ROWS] for start in range(0, len(items), _ROWS))
 
 
-def _upsert(session: AsyncSession) -> Insert:
+@cache  # building it takes milliseconds
+def _upsert(database: str) -> Insert:
     """A record that comes late or twice changes nothing: one that ended stays, and of two the one with more time in view."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    dialect = postgresql if database == "postgresql" else sqlite
     table = VisitRow.__table__
     statement = dialect.insert(table)
     new, old = statement.excluded, table.c

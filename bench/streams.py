@@ -237,7 +237,9 @@ class _Turns:
         self.errors += camera.errors
 
     def shot(self, system: str, number: int, others: float) -> Shot:
-        """All of it together."""
+        """All of it together. Raises `ChildFailed` when hardly a frame was answered."""
+        if min(len(self.fast), len(self.paced)) < 2:  # a quantile needs two
+            raise ChildFailed(f"{system}, {self.service}, {self.form}: {len(self.fast)} frames were answered, {self.errors} were not")
         cpu = {role: 1000 * used / len(self.fast) for role, used in self.spent.items()}
         rate = len(self.fast) / self.seconds
         shot = Shot(
