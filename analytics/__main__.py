@@ -11,7 +11,7 @@ from analytics.store import Visits
 from database.engine import Database
 from shared.bootstrap import open_broker
 from shared.log import get_logger
-from shared.process import run_process
+from shared.process import run_process, started
 from shared.settings import Settings, read_settings
 from workers.health import serve_health
 
@@ -41,6 +41,7 @@ async def serve(settings: Settings) -> int:
             await asyncio.wait({starting})
             return 0
         starting.result()
+        started()
         log.info("recorder.ready")
         await waiting
         log.info("recorder.stopping")

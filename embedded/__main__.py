@@ -17,7 +17,7 @@ from gateway.__main__ import job_ids, listen, open_data_face, stop_on_signals
 from gateway.app import build_app, open_gate
 from shared.bootstrap import open_broker, open_stores
 from shared.log import get_logger
-from shared.process import run_process
+from shared.process import run_process, started
 from shared.settings import Settings
 from workers.__main__ import choose, lost
 from workers.host import Host
@@ -64,6 +64,7 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         data = await open_data_face(settings, accounts, stack)
         app = build_app(gate, pings, data)
         put_console(app, settings, accounts)
+        started()
         port = await listen(app, settings, stack)
         print(banner(settings.public_url or f"http://{settings.host}:{port}", account), flush=True)
         for name, fault in faults.items():

@@ -22,7 +22,7 @@ from gateway.state import DataFace
 from shared.bootstrap import open_broker, open_stores
 from shared.job_ids import SHARDS, JobIds
 from shared.log import get_logger
-from shared.process import run_process
+from shared.process import run_process, started
 from shared.settings import Settings, SettingsError, read_settings
 from workers.catalog import load_catalog
 
@@ -78,6 +78,7 @@ async def serve(settings: Settings) -> int:
         data = await open_data_face(settings, accounts, stack)
         app = build_app(gate, pings, data)
         put_console(app, settings, accounts)
+        started()
         port = await listen(app, settings, stack)
         log.info("gateway.listening", host=settings.host, port=port)
         await stopping.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Coroutine
@@ -26,6 +27,16 @@ def run_process(settings: Settings, role: str, serving: Coroutine[Any, Any, int]
     configure(settings.log_level, settings.log_format)
     with tracing(settings, role):
         return uvloop.run(serving)
+
+
+def started() -> None:
+    """Say that everything is there that will stay: the garbage collector need not look at it any more.
+
+    Some 150,000 objects of libraries and of what was built from them. Every full collection walked through them, and the event loop
+    stood still for 80 to 100 ms, every few seconds under load.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def interrupt_nobody() -> None:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 from shared.bootstrap import open_broker, open_stores
 from shared.log import get_logger
-from shared.process import run_process
+from shared.process import run_process, started
 from shared.settings import Settings, read_settings
 from workers.catalog import SHORT_NAMES, CatalogError, ServiceType, load_catalog
 from workers.health import serve_health
@@ -74,6 +74,7 @@ async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:
             return EXIT_UNAVAILABLE
         await stack.enter_async_context(serve_health(settings.host, settings.health_port, host.verify))
         await host.verify()
+        started()
         log.info("worker.ready", services=[kind.name for kind in kinds])
         await stopping.wait()
         log.info("worker.stopping")

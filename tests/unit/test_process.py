@@ -38,3 +38,19 @@ def test_its_threads_interrupt_nobody_and_share_the_interpreter_as_told() -> Non
     seen = json.loads(done.stdout)
     assert seen["policies"] == [os.SCHED_BATCH, os.SCHED_BATCH]
     assert seen["interval"] == pytest.approx(0.001)
+
+
+_STARTED = """
+import gc
+from shared.process import started
+
+made = [[number] for number in range(1000)]
+started()
+print(len([one for one in gc.get_objects() if type(one) is list and len(one) == 1]))
+"""
+
+
+def test_what_the_start_made_is_not_looked_at_by_the_collector() -> None:
+    done = run(_STARTED)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100
