@@ -23,6 +23,7 @@ _WORTHWHILE = 1.1
 class Work:
     """A delivery on its way through a worker.
 
+    ``counted``: this delivery counts as an attempt; the first does by itself, a further one when it is taken up.
     ``seen`` is the session as it was when the frame's turn came; ``alone`` is set once somebody may have died of it.
     ``received`` is seconds since 1970, ``files`` the bytes of the job's blobs by reference, ``samples`` where those of its
     albums can be had. ``prepared``: its input, when it was validated, decoded and looked at while it waited for its turn.
@@ -37,6 +38,7 @@ class Work:
     files: dict[str, bytes] = field(default_factory=dict)
     samples: SampleSource | None = None
     prepared: Input | None = None
+    counted: bool = True
 
 
 class Pending:

@@ -115,7 +115,7 @@ class Runner:
         waited: list[Work] = []
         for delivery in wave:
             try:
-                work = Work(delivery, decode_job(delivery.body), now)
+                work = Work(delivery, decode_job(delivery.body), now, counted=not delivery.redelivered)
             except UndecodableJob as error:
                 log.error("job.undecodable", service=self.name, error=str(error))
                 delivery.reject(requeue=False)
@@ -293,6 +293,7 @@ class Runner:
         """Count the attempt just before computing: who only waited beside a job that killed the worker has not tried."""
         try:
             work.attempt = 1 + await self._stores.results.count_attempt(work.job.id)
+            work.counted = True
         except StoreAway:
             await asyncio.sleep(self._policy.retry_pause)
             work.delivery.reject(requeue=True)
@@ -319,10 +320,11 @@ class Runner:
     async def _give_back(self, works: list[Work]) -> None:
         """Back to the queue, without counting as an attempt: nobody computed."""
         for work in works:
-            try:
-                await self._stores.results.count_attempt(work.job.id, -1)
-            except StoreAway:
-                log.warning("store.away", service=self.name, works=1)
+            if work.counted:
+                try:
+                    await self._stores.results.count_attempt(work.job.id, -1)
+                except StoreAway:
+                    log.warning("store.away", service=self.name, works=1)
             work.delivery.reject(requeue=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -346,5 +346,19 @@ async def test_stopping_gives_back_frames_whose_turn_has_not_come(bench: Bench) 
     assert last.result["marks"] == ["1", "2", "3", "4"]
 
 
+async def test_workers_that_stop_one_after_the_other_give_no_attempts_away(bench: Bench) -> None:
+    """A job that kills its workers would kill one more for each."""
+    _, second = await numbered(bench, 2)
+    job = make_job(turn=second)
+    runner = await bench.start_runner(gap_seconds=30.0)
+    await bench.publish(job)
+    for _ in range(3):
+        await brokers.until(lambda: ready(bench, 0))
+        await runner.stop()
+        await brokers.until(lambda: ready(bench, 1))
+        runner = await bench.start_runner(gap_seconds=30.0)
+    assert await bench.stores.results.count_attempt(job.id) == 0  # its next delivery is its first attempt
+
+
 async def ready(bench: Bench, count: int) -> bool:
     return (await bench.broker.depth("misbehaver")).ready == count
