@@ -9,9 +9,11 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from shared.log import configure
+from shared.log import configure, get_logger
 from shared.settings import Settings
 from shared.trace import tracing
+
+log = get_logger(__name__)
 
 #: How long a thread may keep the interpreter while another one wants it, in seconds. Python's own 5 ms would be added to each
 #: answer, once a model thread.
@@ -37,6 +39,7 @@ def started() -> None:
     """
     gc.collect()
     gc.freeze()
+    log.info("process.started", kept=gc.get_freeze_count())
 
 
 def interrupt_nobody() -> None:

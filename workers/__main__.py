@@ -72,9 +72,9 @@ async def serve(kinds: Sequence[ServiceType], settings: Settings) -> int:
         for name, error in starting.result().items():
             print(f"sensorium: {name} cannot be served: {error.message}", file=sys.stderr)
             return EXIT_UNAVAILABLE
+        started()
         await stack.enter_async_context(serve_health(settings.host, settings.health_port, host.verify))
         await host.verify()
-        started()
         log.info("worker.ready", services=[kind.name for kind in kinds])
         await stopping.wait()
         log.info("worker.stopping")

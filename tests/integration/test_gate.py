@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
 from typing import Any
 
@@ -23,6 +24,14 @@ async def test_health_needs_no_credentials(gateway: Process) -> None:
         for path in ("/healthz", "/readyz", "/metrics"):
             async with stranger.get(path) as response:
                 assert response.status == 200
+
+
+async def test_every_process_is_considerate(system: tuple[str, System], gateway: Process) -> None:
+    """None interrupts those that compute, and the garbage collector leaves alone what its start made."""
+    for process in system[1].processes:
+        if hasattr(os, "SCHED_BATCH"):
+            assert os.sched_getscheduler(process.popen.pid) == os.SCHED_BATCH
+        assert "process.started" in process.log.read_text()
 
 
 @pytest.mark.parametrize(

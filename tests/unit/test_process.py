@@ -25,13 +25,12 @@ async def serving():
 raise SystemExit(run_process(read_settings(), "worker", serving(), switch_interval=0.001))
 """
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no class for computing")
-
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no class for computing")
 def test_its_threads_interrupt_nobody_and_share_the_interpreter_as_told() -> None:
     done = run(_PROGRAM)
     assert done.returncode == 3, done.stderr
@@ -46,11 +45,11 @@ from shared.process import started
 
 made = [[number] for number in range(1000)]
 started()
-print(len([one for one in gc.get_objects() if type(one) is list and len(one) == 1]))
+print('left', len([one for one in gc.get_objects() if type(one) is list and len(one) == 1]))
 """
 
 
 def test_what_the_start_made_is_not_looked_at_by_the_collector() -> None:
     done = run(_STARTED)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 100
+    assert int(done.stdout.rpartition("left ")[2]) < 100
