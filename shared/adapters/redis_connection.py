@@ -202,11 +202,18 @@ class Lanes:
 
     def send(self, *arguments: bytes | str | int) -> asyncio.Future[Any]:
         """As `Commands.send`, on the connection with the least to do."""
-        return min(self._lanes, key=lambda lane: lane.load).send(*arguments)
+        return self._idlest().send(*arguments)
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> asyncio.Future[Any]:
+        """As `Commands.run`, on the connection with the least to do."""
+        return self._idlest().run(script, keys, arguments)
 
     async def close(self) -> None:
         for lane in self._lanes:
             await lane.close()
+
+    def _idlest(self) -> Commands:
+        return min(self._lanes, key=lambda lane: lane.load)
 
 
 def _settle(command: _Command, reply: Any) -> None:

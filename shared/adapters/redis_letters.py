@@ -1,7 +1,8 @@
 """Dead letters in Redis, for operators.
 
 A hash has the letters, a sorted set their order; the message of each is a string that expires by itself, so that no input outlives
-its time whatever happens here. How many bytes the messages have together is counted beside them.
+its time whatever happens here. How many bytes the messages have together is counted beside them. A letter and its message are kept in
+one step: an operator may put a letter back the moment it is listed.
 """
 
 from __future__ import annotations
@@ -43,20 +44,21 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do forget_message(id) end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', letters, '-inf', now - ARGV[2])) do forget(id) end
 """
-# ARGV[3…]: identifier, letter, most letters, size of the message ('' for none), time to keep it, most bytes.
+# ARGV[3…]: identifier, letter, most letters, time to keep the message, most bytes, the message if there is one.
 _KEEP = Script.of(
     _PURGE,
     """
-local id, size = ARGV[3], ARGV[6]
+local id, message = ARGV[3], ARGV[8]
 redis.call('ZADD', letters, now, id)
 redis.call('HSET', facts, id, ARGV[4])
 for _, old in ipairs(redis.call('ZRANGE', letters, 0, -ARGV[5] - 1)) do forget(old) end
-if size ~= '' then
+if message then
   forget_message(id)
-  redis.call('HSET', sizes, id, size)
-  redis.call('ZADD', ends, now + ARGV[7], id)
-  local held = redis.call('INCRBY', sum, size)
-  while held > tonumber(ARGV[8]) do
+  redis.call('SET', ARGV[1] .. id, message, 'PX', ARGV[6])
+  redis.call('HSET', sizes, id, #message)
+  redis.call('ZADD', ends, now + ARGV[6], id)
+  local held = redis.call('INCRBY', sum, #message)
+  while held > tonumber(ARGV[7]) do
     local oldest = redis.call('ZRANGE', ends, 0, 0)[1]
     if not oldest or oldest == id then break end
     forget_message(oldest)
@@ -120,12 +122,10 @@ class RedisLetters:
 
     async def keep(self, letter: DeadLetter, message: bytes | None) -> None:
         most = self._settings.dead_letter_bytes
-        kept = message if message is not None and self._message_ttl and len(message) <= most else None
-        size = "" if kept is None else len(kept)
-        arguments = (letter.id, letter.encode(), self._settings.dead_letters, size, self._message_ttl, most)
-        await self._run(_KEEP, *arguments)
-        if kept is not None:
-            await self._lanes.send("SET", self._messages + letter.id, kept, "PX", self._message_ttl)
+        arguments: list[bytes | str | int] = [letter.id, letter.encode(), self._settings.dead_letters, self._message_ttl, most]
+        if message is not None and self._message_ttl and len(message) <= most:
+            arguments.append(message)
+        await self._run(_KEEP, *arguments, over=self._lanes)
 
     async def letters(self, start: int, count: int) -> tuple[int, list[tuple[DeadLetter, bool]]]:
         total, *found = await self._run(_LIST, start, count)
@@ -161,5 +161,5 @@ class RedisLetters:
         if answer in _REFUSALS:
             raise NotRequeueable(_REFUSALS[answer])
 
-    def _run(self, script: Script, *arguments: bytes | str | int) -> asyncio.Future[Any]:
-        return self._commands.run(script, self._keys, (self._messages, self._ttl, *arguments))
+    def _run(self, script: Script, *arguments: bytes | str | int, over: Commands | Lanes | None = None) -> asyncio.Future[Any]:
+        return (over or self._commands).run(script, self._keys, (self._messages, self._ttl, *arguments))

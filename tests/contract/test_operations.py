@@ -245,6 +245,17 @@ async def test_a_letter_kept_again_is_one_and_keeps_its_message(pair: Pair) -> N
     assert await letters.reopen(job, Requeued(1.0)) == (last, b"body")
 
 
+async def test_a_letter_that_is_listed_can_be_reopened_at_once(pair: Pair) -> None:
+    letters, body = pair.gateway.letters, bytes(16 * 2**20)  # long under way
+    for job in (job_id(), job_id(), job_id()):
+        keeping = asyncio.create_task(letters.keep(kept := letter(job), body))
+        async with asyncio.timeout(SOON_S):
+            while (kept, True) not in (await letters.letters(0, 10))[1]:
+                await asyncio.sleep(0)
+        assert await letters.reopen(job, Requeued(1.0)) == (kept, body)
+        await keeping
+
+
 async def test_a_deleted_letter_is_gone_with_its_message(pair: Pair) -> None:
     letters, job = pair.gateway.letters, job_id()
     await letters.keep(letter(job), b"body")
