@@ -55,6 +55,7 @@ class Puller:
             with self._alone(model):
                 if model.state(self._directory) is State.INSTALLED:
                     return False
+                self._work(model).mkdir(exist_ok=True)
                 self._place(self._obtain(model), model)
                 return True
         except OSError as error:
@@ -137,9 +138,10 @@ class Puller:
 
     @contextmanager
     def _alone(self, model: Model) -> Iterator[None]:
-        """Other pulls of this model wait, in this process and in others."""
+        """Other pulls of this model wait, in this process and in others. Its working folder is theirs who are alone: it goes with the
+        pull that is done, whoever waits meanwhile."""
         work = self._work(model)
-        work.mkdir(parents=True, exist_ok=True)
+        work.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(work.with_suffix(".lock"), timeout=self._settings.lock_timeout)
         try:
             with lock:

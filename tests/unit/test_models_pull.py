@@ -235,6 +235,7 @@ def test_waiting_for_another_pull_has_an_end(tmp_path: Path) -> None:
     lock.parent.mkdir()
     with FileLock(lock), pytest.raises(PullFailed, match="another pull"):
         Puller(tmp_path, None, PullSettings(lock_timeout=0.05, quiet=True)).pull(wanted)
+    assert list(lock.parent.iterdir()) == [lock]  # whoever waits touches nothing that is the other's
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
