@@ -22,9 +22,10 @@ import psutil
 
 from bench.credentials import DEMO, provision
 from bench.measure import Meter
-from bench.processes import Child, Group, free_port
+from bench.processes import Child, Group
 from bench.systems import ROOT, Servers, common, spawn
 from sensorium.bench.sessions import Figures, Load, measure
+from tests.servers.base import free_port
 from tests.services.helpers import jpeg
 from tests.services.scenes import FPS, Actor, render, sprite
 

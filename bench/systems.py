@@ -16,8 +16,9 @@ from typing import Any
 from bench import picture
 from bench.credentials import DEMO, provision
 from bench.load import Target, basic, wait_right
-from bench.processes import Child, Group, clean_environment, free_port
+from bench.processes import Child, Group, clean_environment
 from bench.venvs import HERE, interpreter
+from tests.servers.base import free_port
 
 ROOT = HERE.parent
 PEERS = HERE / "peers"

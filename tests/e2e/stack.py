@@ -14,7 +14,7 @@ import aiohttp
 import docker
 from docker.models.containers import Container
 
-from tests.integration.processes import free_port
+from tests.servers.base import free_port
 
 ROOT = Path(__file__).parents[2]
 #: Building from nothing takes minutes; starting takes one.

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,17 +18,11 @@ import aiohttp
 from sqlalchemy.engine import make_url
 
 from tests.fakes import MISBEHAVING
+from tests.servers.base import free_port
 
 ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef" * 4
 READY_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def command(*arguments: str) -> list[str]:

@@ -16,8 +16,9 @@ from sensorium.cameras import Video, is_live
 from sensorium.drawing import caption, draw
 from shared.errors import UnreadableInput
 from tests.contract.brokers import until
-from tests.integration.processes import Process, System, command, free_port, running_system
+from tests.integration.processes import Process, System, command, running_system
 from tests.motion_jpeg import motion_jpeg
+from tests.servers.base import free_port
 from tests.services.helpers import astronaut
 
 FRAMES = 14

@@ -8,7 +8,8 @@ import pytest
 
 from accounts.model import DEMO_SECRET
 from sensorium.bench.sessions import Figures, Load, measure
-from tests.integration.processes import free_port, running_system
+from tests.integration.processes import running_system
+from tests.servers.base import free_port
 from tests.services.helpers import astronaut, jpeg
 
 DEMO = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
 from types import TracebackType
 from typing import Self
 
 START_LIMIT_S = 90.0  # generous: two test processes may start Erlang on one busy core
 POLL_S = 0.05
 PORTS = range(15_000, 32_000)
+_LANES = 16
 
 
 class ServerAbsent(Exception):
@@ -70,13 +73,25 @@ class Server(ABC):
         self.close()
 
 
+def _own_ports() -> Iterator[int]:
+    """The ports of this test process, again and again. Those that run side by side have different ones, and none comes again soon: between
+    a port's choice and the moment when a server listens on it are seconds in which it looks free."""
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", f"gw{_LANES - 1}").removeprefix("gw")) % _LANES
+    ports = PORTS[lane::_LANES]
+    begin = random.randrange(len(ports))  # another run on this machine begins elsewhere
+    return islice(cycle(ports), begin, None)
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on.
 
     Chosen below the ports from which systems make outgoing connections (32768 and up): a client that retries while its server is down
     could otherwise be given the server's port as its own, connect to itself, and keep the server from coming back.
     """
-    for port in random.sample(PORTS, k=200):
+    for port in islice(_ports, 200):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
