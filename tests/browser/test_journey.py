@@ -106,7 +106,7 @@ def test_from_registering_to_the_numbers_and_a_job_put_back(journey: tuple[Syste
     if data:  # the first of the clip's visitors comes and goes within these frames, in some sessions as two: codes of looks are salted
         clip = f"{data}/scene_analysis/one_by_one_first_half.mp4"
         people += analyse(system, clip, process.url, f"{client_id}:{token}", "--max-frames", "224")
-        assert people > 1
+        assert people in (2, 3)
     page.goto(f"{process.url}/streams/{client_id}/dashboard?timezone=UTC&days=7")
     expect(page.locator("[data-drawn='5']")).to_be_visible()
     assert tile(page, "People passing by") == people
