@@ -62,7 +62,7 @@ services: $(DEV) ## Start RabbitMQ, Redis and PostgreSQL for tests, print their 
 	@exec $(BIN)/python -m tests.servers
 
 demo: $(DEV) ## Send a photograph to the running instance and print the faces in it
-	@exec $(BIN)/sensorium demo $(ARGS)
+	@exec $(BIN)/sensorium demo $(if $(PORT),--url http://127.0.0.1:$(PORT)) $(ARGS)
 
 bench: $(DEV) ## Measure throughput and latency (bench/README.md)
 	@exec $(BIN)/python -m bench $(ARGS)
