@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -61,11 +62,14 @@ class Meterings(RuleBasedStateMachine):
 
     runner: asyncio.Runner
     meters: Meters
+    #: All runs share the meters, so each run's accounts have names that no run before had.
+    runs = itertools.count()
 
     @initialize()
     def begin(self) -> None:
         self.model = Model()
-        self.names = {one: Metered(f"{one.account}{id(self.model)}", one.stream) for one in STREAMS}
+        run = next(self.runs)
+        self.names = {one: Metered(f"{one.account}{run}", one.stream) for one in STREAMS}
         self._run(self.meters.time.set(NOON))
 
     def _run(self, work: Any) -> Any:

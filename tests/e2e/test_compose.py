@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -169,10 +170,11 @@ async def balanced(stack: Stack) -> AsyncIterator[list[aiohttp.ClientSession]]:
 
 async def keep_asking(clients: list[aiohttp.ClientSession], served: Any, stopping: asyncio.Event) -> None:
     """As a load balancer asks: where a connection cannot be had or breaks, the other gateway is asked the same, under the same key."""
+    name = uuid.uuid4().hex
     for number in itertools.count():
         if stopping.is_set():
             return
-        key = {"Idempotency-Key": f"{id(served)}-{id(asyncio.current_task())}-{number}"}
+        key = {"Idempotency-Key": f"{name}-{number}"}
         for attempt in range(200):
             try:
                 async with clients[(number + attempt) % len(clients)].post(
