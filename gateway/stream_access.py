@@ -29,6 +29,8 @@ from workers.contract import File, Sample, invalid_parameter
 
 #: Of a store's words for an end, those that somebody asked for.
 FINISHED, DELETED = "finished", "deleted"
+#: A stream that is read from there on tells how it is, and none of its frames.
+NOTHING_AFTER = 2**53
 _NUMBER = re.compile(r"\d{1,15}")
 
 
@@ -117,7 +119,7 @@ async def find_stream(request: web.Request, tenant: Tenant) -> tuple[FrameStream
     stream_id = request.match_info["id"]
     if gate.ids.read(stream_id, stream_owner(tenant.id, service)) is None:
         raise NotFound("there is no such stream")
-    view = await gate.stores.streams.read(stream_id, 2**53)
+    view = await gate.stores.streams.read(stream_id, NOTHING_AFTER)
     if view is None:
         raise StreamEnded("the stream has ended and is forgotten; make another")
     return FrameStream(stream_id, tenant, service, base_url(request), About.model_validate_json(view.about)), view

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from gateway.documents import job_document
 from gateway.state import GATE, Gate
-from gateway.stream_access import FINISHED, FrameStream, end_of
+from gateway.stream_access import FINISHED, NOTHING_AFTER, FrameStream, end_of
 from gateway.stream_hub import first_of, give_up
 from gateway.stream_intake import TOLD_SECONDS
 from shared import metrics
-from shared.errors import PerceptionError, ResultLost, SlowReader
+from shared.errors import PerceptionError, ResultLost, SlowReader, StreamEnded
 from shared.events import Event, Failed
 from shared.job_ids import JobRef
 from shared.log import get_logger
@@ -29,8 +29,6 @@ log = get_logger(__name__)
 
 #: A reader that is told why its connection ends has this long to take it, and what was written before.
 LAST_WORD_SECONDS = 5.0
-#: Asks a store how a stream is, and for none of its frames.
-_NOTHING_AFTER = 2**53
 Events = AsyncIterator[tuple[int, Event]]
 
 
@@ -184,17 +182,24 @@ async def told(
     error = await first_of(writer, *others, answers.failed, stopping)
     if error is not None and stopping.done() and error is stopping.result():
         await gate.streams.quiet()
-        view = await gate.stores.streams.read(stream.id, _NOTHING_AFTER)
+        view = await gate.stores.streams.read(stream.id, NOTHING_AFTER)
         answers.end_after(0 if view is None else view.count)
-        ends: tuple[asyncio.Future[Any], ...] = (writer, answers.failed)
-        await asyncio.wait(ends, timeout=gate.settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        await _last_told(gate, answers, writer)
+    elif isinstance(error, StreamEnded):  # a frame came after the end; the answers to those before may still be under way
+        await _last_told(gate, answers, writer)
     elif error is None and writer.done():
-        view = await gate.stores.streams.read(stream.id, _NOTHING_AFTER)
+        view = await gate.stores.streams.read(stream.id, NOTHING_AFTER)
         error = None if view is not None and view.ended == FINISHED else end_of(view, gate)
     if error is not None:
         metrics.STREAM_CLOSED.labels(error.code).inc()
     await _end_writing(request, answers, writer)
     return error
+
+
+async def _last_told(gate: Gate, answers: Answers, writer: asyncio.Task[None]) -> None:
+    """Wait until the writer has told the last answer there will be, or it has taken too long."""
+    ends: tuple[asyncio.Future[Any], ...] = (writer, answers.failed)
+    await asyncio.wait(ends, timeout=gate.settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _end_writing(request: web.Request, answers: Answers, writer: asyncio.Task[None]) -> None:

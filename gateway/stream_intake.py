@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.parsing import ATTACHMENT, Document
 from gateway.state import Gate
-from gateway.stream_access import FrameStream, default_data_field, is_file
+from gateway.stream_access import NOTHING_AFTER, FrameStream, default_data_field, end_of, is_file
 from gateway.submit import Request, read_envelope
 from shared import metrics
 from shared.errors import InvalidParameter, NotFound, PerceptionError, StreamEnded, StreamTaken, Unauthorized
@@ -191,7 +191,11 @@ class Intake:
                 self._break(error)
 
     async def _add(self, job_id: str, dropped: int) -> int:
-        number = await self._gate.stores.streams.add(self._stream.id, self._sender, f"{job_id} {dropped}".encode())
+        streams, stream_id = self._gate.stores.streams, self._stream.id
+        try:
+            number = await streams.add(stream_id, self._sender, f"{job_id} {dropped}".encode())
+        except StreamEnded:
+            raise end_of(await streams.read(stream_id, NOTHING_AFTER), self._gate) from None
         self.accepted += 1
         return number
 

@@ -148,3 +148,23 @@ async def until(check: Callable[[], bool] | Callable[[], Awaitable[bool]], limit
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(0.01)
+
+
+async def about(client: aiohttp.ClientSession, stream: dict[str, Any]) -> dict[str, Any]:
+    """The stream as its address tells it."""
+    async with client.get(path(stream["url"])) as response:
+        document: dict[str, Any] = await response.json(content_type=None)
+        return document
+
+
+async def post_input(client: aiohttp.ClientSession, stream: dict[str, Any], body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    async with client.post(path(stream["input"]), data=body, headers={**MULTIPART, **headers}) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def first(found: Any, count: int) -> Any:
+    async for answer in found:
+        yield answer
+        count -= 1
+        if not count:
+            return
