@@ -49,8 +49,8 @@ class Held:
 class Desk:
     """A recorder's surroundings, on the in-process broker and SQLite."""
 
-    def __init__(self, settings: Settings, broker: Broker, database: Database, stream: str) -> None:
-        self.settings, self.broker, self.stream, self.audience = settings, broker, stream, Audience(database)
+    def __init__(self, settings: Settings, broker: Broker, database: Database, patient: Database, stream: str) -> None:
+        self.settings, self.broker, self.stream, self.audience = settings, broker, stream, Audience(patient)
         self.database = database
         self.other_writer = Visits(database, 50.0)
         self.recorder = Recorder(settings, broker, Visits(database, settings.senior_age))
@@ -87,8 +87,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with open_accounts(settings) as accounts, open_broker(settings) as broker:
         await accounts.create_account("ann@example.com", PASSWORD)
         stream = await accounts.add_stream("ann@example.com", "Door")
-        database = Database(url, 1)
-        yield Desk(settings, broker, database, stream.client_id)
+        database, patient = Database(url, 1), Database(url, 30)
+        yield Desk(settings, broker, database, patient, stream.client_id)
+        await patient.close()
         await database.close()
 
 
@@ -212,6 +213,11 @@ async def test_a_database_that_is_away_loses_nothing(desk: Desk) -> None:
             with pytest.raises(StoreAway):
                 await desk.other_writer.write([(desk.stream, Visit(str(uuid.uuid4()), 1.0, 1.0))])
         assert {one.settled for one in held} == {None}
+
+    async def all_settled() -> bool:
+        return None not in {one.settled for one in held}
+
+    await until(all_settled)
     await desk.recorder.stop()
     assert {one.settled for one in held} == {"acknowledged"}
     assert await desk.written() == 3

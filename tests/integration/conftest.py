@@ -14,7 +14,7 @@ from accounts.model import DEMO_SECRET
 from tests.integration.processes import Process, System, running_system
 
 DEMO = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)
-#: Short enough to be waited for in a test.
+#: Short enough to be waited for in a test. A module's own ``SETTINGS`` go before.
 QUICK = {"SESSION_SECONDS": "2", "HOLD_SECONDS": "5", "WEBHOOK_PRIVATE": "true", "LOG_LEVEL": "debug"}
 FORMS = ("embedded", "distributed")
 
@@ -48,7 +48,7 @@ async def heard_of(system: System, gateway: Process, seconds: float = 20.0) -> N
 @pytest.fixture(scope="module", params=FORMS)
 def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, System]]:
     folder: Path = tmp_path_factory.mktemp(request.param)
-    settings = dict(QUICK)
+    settings = {**QUICK, **getattr(request.module, "SETTINGS", {})}
     if request.param == "distributed":
         settings |= {
             "BROKER": request.getfixturevalue("rabbitmq_server").url,
