@@ -48,7 +48,7 @@ async def read(given: argparse.Namespace, stream: angus.aio.FrameStream, sent: d
 def draw(picture: np.ndarray, scene: SceneAnalysis) -> None:
     """Two green lines from each pair of eyes."""
     for person in scene.entities.values():
-        if person.face_eye is not None and person.gaze is not None:
+        if person.gaze_confidence and person.face_eye and person.gaze:  # else of a face that was seen before, or never
             for eye in person.face_eye:
                 arrow(picture, eye, (*person.gaze, 0.0), DARK_GREEN)
 

@@ -30,7 +30,7 @@ def _draw_entity(drawn: Pixels, number: str, entity: dict[str, Any]) -> None:
     if entity["face_roi_confidence"]:
         _box(drawn, entity["face_roi"], _GREEN)
     _write(drawn, caption(number, entity), (x, max(12, y - 6)))
-    if entity["gaze"] is not None and entity["face_eye"] is not None:
+    if entity["gaze_confidence"]:
         yaw, pitch = entity["gaze"]
         for eye in entity["face_eye"]:
             end = (round(eye[0] + math.sin(yaw) * width), round(eye[1] - math.sin(pitch) * height))

@@ -134,7 +134,8 @@ def test_an_entity_of_whom_little_is_known_can_be_drawn() -> None:
     entity = dict.fromkeys(
         ("age", "gender", "gaze", "face_eye", *(f"emotion_{name}" for name in ("anger", "surprise", "sadness", "neutral", "happiness")))
     )
-    entity |= {"face_roi": [10, 10, 20, 20], "face_roi_confidence": 0.0, "full_body_roi": [5, 5, 40, 80], "full_body_roi_confidence": 0.0}
+    entity |= {"face_roi": [10, 10, 20, 20], "full_body_roi": [5, 5, 40, 80]}
+    entity |= dict.fromkeys(("face_roi_confidence", "full_body_roi_confidence", "gaze_confidence"), 0.0)
     picture = np.zeros((100, 100, 3), np.uint8)
     assert draw(picture, {"entities": {"abcdef": entity}}, ["abcd appearance"]).any()
     assert not picture.any()

@@ -58,11 +58,13 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 def make_pictures(folder: Path) -> None:
-    """``photo.jpg`` and videos of it, 512 x 512: ``still.mp4`` without change, ``moving.mp4`` with a card that is pushed across it; ``code.mp4``."""
+    """``photo.jpg`` and videos of it, 512 x 512: ``still.mp4`` without change, ``moving.mp4`` with a card that is pushed across it,
+    ``leaving.mp4`` in which the person is there and then is not; ``code.mp4``."""
     (folder / "photo.jpg").write_bytes(jpeg(photo()))
     (folder / "code.jpg").write_bytes(jpeg(code()))
     write_video(folder / "still.mp4", [photo()] * FRAMES)
     write_video(folder / "moving.mp4", [moving(n) for n in range(FRAMES)])
+    write_video(folder / "leaving.mp4", [photo()] * FRAMES + [np.full_like(photo(), 128)] * 5)
     write_video(folder / "code.mp4", [code()] * 3)
 
 

@@ -120,6 +120,12 @@ def test_a_camera_s_program_shows_and_draws(run: Callable[..., str], instance: I
         assert said.count("'http://www.angus.ai'") == frames
 
 
+def test_the_audience_application_goes_on_when_somebody_leaves(run: Callable[..., str], instance: Instance) -> None:
+    """It unpacks the eyes of everybody who is told of."""
+    said = run("audience_app", PROGRAM_VIDEO=str(instance.things / "leaving.mp4"))
+    assert shown(said)["pictures"] == FRAMES + 5
+
+
 def test_the_highest_confidence_is_the_person_s(run: Callable[..., str], instance: Instance, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     for person, samples in {

@@ -148,6 +148,22 @@ def test_short_hiding_keeps_the_person() -> None:
     assert visit.view_seconds == pytest.approx(1.9)
 
 
+def test_a_face_that_was_seen_stays_known() -> None:
+    """Programs of 2018 unpack eyes and gaze of everybody who is told of: also of those who are hidden, or leave with this frame."""
+    camera = Camera()
+    shown = next(iter(camera.see(150, 10).entities.values()))
+    assert shown.face_confidence > 0.5
+    leaving = []
+    for _ in range(25):
+        output = camera.see(None)
+        for entity in output.entities.values():
+            for known in ("face_eye", "face_nose", "face_mouth", "face_roi", "gaze", "head"):
+                assert getattr(entity, known) == getattr(shown, known)
+            assert {entity.face_confidence, entity.gaze_confidence, entity.head_confidence, entity.face_roi_confidence} == {0}
+        leaving += [event for event in output.events if event.type == "disappearance"]
+    assert len(leaving) == 1
+
+
 def test_without_store_nothing_is_kept() -> None:
     camera = Camera(store=False)
     camera.see(150, 12)

@@ -36,7 +36,7 @@ class Event(BaseModel):
 
 
 class Entity(BaseModel):
-    """One person in view. Angles are radians; what is not known is null with a confidence of 0."""
+    """One person in view. Angles are radians; what is not known yet is null. A confidence of 0: not of this frame."""
 
     face_roi: Roi = Field(description="[x, y, width, height] of the face; of the head where no face is seen (confidence 0).")
     face_roi_confidence: float = Field(ge=0, le=1)
@@ -55,12 +55,14 @@ class Entity(BaseModel):
     emotion_happiness: float | None = None
     emotion_smiling_degree: float | None = None
     emotion_confidence: float = Field(0, ge=0, le=1)
-    face_eye: tuple[Point, Point] | None = Field(None, description="The eye on the left of the picture, then the other.")
+    face_eye: tuple[Point, Point] | None = Field(
+        None, description="The eye on the left of the picture, then the other; of a face that was seen before: where in face_roi."
+    )
     face_mouth: Point | None = None
     face_nose: Point | None = None
     face_confidence: float = Field(0, ge=0, le=1)
     gaze: tuple[float, float] | None = Field(
-        None, description="Yaw > 0 to the right of the picture, pitch > 0 upwards; 0, 0 into the camera."
+        None, description="Yaw > 0 to the right of the picture, pitch > 0 upwards; 0, 0 into the camera. As last seen, like head."
     )
     gaze_confidence: float = Field(0, ge=0, le=1)
     head: tuple[float, float, float] | None = Field(None, description="Yaw, pitch, roll > 0 clockwise.")
@@ -75,11 +77,12 @@ def remember_boxes(person: Person, sighting: Sighting, look: Look | None, size: 
     person.body_score = round(sighting.score, 4)
     person.face = _roi(head if look is None else look.box, size)
     person.face_score = 0.0 if look is None else round(look.score, 4)
-    person.points = [] if look is None else np.clip(np.rint(look.points), 0, np.array(size) - 1).astype(int).tolist()
+    if look is not None:
+        person.points, person.points_roi = _inside(look.points, size), person.face
 
 
-def entity(person: Person, now: float, *, seen: bool) -> Entity:
-    """What is to be told at second ``now`` of a person who was ``seen`` in this frame, or is hidden."""
+def entity(person: Person, now: float, size: tuple[int, int], *, seen: bool) -> Entity:
+    """What is to be told at second ``now`` of a person who was ``seen`` in this frame, or is hidden. ``size``: [width, height] of the picture."""
     fields: dict[str, Any] = {
         "face_roi": person.face,
         "face_roi_confidence": person.face_score if seen else 0.0,
@@ -92,14 +95,14 @@ def entity(person: Person, now: float, *, seen: bool) -> Entity:
     if person.gender is not None:
         fields |= {"gender": person.gender, "gender_confidence": round(person.demography.gender_confidence, 4)}
     fields |= _emotions(person, now)
-    if seen and person.points:
-        fields |= _face(person)
+    if person.points:
+        fields |= _face(person, size, fields["face_roi_confidence"])
     return Entity(**fields)
 
 
-def _face(person: Person) -> dict[str, Any]:
-    left, right, nose, mouth_left, mouth_right = person.points
-    sure = person.face_score
+def _face(person: Person, size: tuple[int, int], sure: float) -> dict[str, Any]:
+    """Where the face looks and where its parts are, or were within its box: programs of 2018 unpack them of whoever is told of."""
+    left, right, nose, mouth_left, mouth_right = _inside(_moved(person), size)
     return {
         "face_eye": (left, right),
         "face_nose": nose,
@@ -110,6 +113,20 @@ def _face(person: Person) -> dict[str, Any]:
         "head": person.head,
         "head_confidence": sure,
     }
+
+
+def _moved(person: Person) -> Array:
+    """float [5, 2]: where the parts of the face are when they lie in its box as when they were last seen."""
+    now, then = np.array(person.face), np.array(person.points_roi or person.face)
+    scale: Array = np.maximum(now[2:], 1) / np.maximum(then[2:], 1)
+    moved: Array = now[:2] + (np.array(person.points) - then[:2]) * scale
+    return moved
+
+
+def _inside(points: Array, size: tuple[int, int]) -> list[list[int]]:
+    """The nearest pixels of the picture."""
+    pixels: list[list[int]] = np.clip(np.rint(points), 0, np.array(size) - 1).astype(int).tolist()
+    return pixels
 
 
 def _emotions(person: Person, now: float) -> dict[str, Any]:

@@ -57,10 +57,9 @@ class Look:
 
 @dataclass(slots=True)
 class Stay:
-    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``rested``: what it was before the present one; ``path``: [time, x, y, log height] of the last
-    second; ``origin``: [x, y, height] where it
-    began; ``furthest``: the largest displacement so far, in upper bodies; ``told``: the last provisional visit; ``tellings``: how many
-    events of age and gender there were."""
+    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``rested``: what it was before the present
+    one; ``path``: [time, x, y, log height] of the last second; ``origin``: [x, y, height] where it began; ``furthest``: the largest
+    displacement so far, in upper bodies; ``told``: the last provisional visit; ``tellings``: how many events of age and gender there were."""
 
     first: float
     last: float
@@ -80,9 +79,10 @@ class Stay:
 @dataclass(slots=True)
 class Person:
     """Everything that a session remembers of one person. ``entity``: how many entities the track has been; ``shown``: it appeared and has not
-    disappeared. ``gaze_at`` and ``attended``: when a face, and a look at the camera, were last seen. ``focus``: [since, yaw, pitch] of a
-    gaze that rests. ``episodes``: what is going on (an expression, ``focus``), and whether it was told. ``off``: analyses that are switched
-    off, of which nothing is remembered."""
+    disappeared. ``points`` and ``points_roi``: [x, y] of eyes, nose and corners of the mouth in pixels when a face was last seen, and its
+    box then. ``gaze_at`` and ``attended``: when a face, and a look at the camera, were last seen. ``focus``: [since, yaw, pitch] of a gaze
+    that rests. ``episodes``: what is going on (an expression, ``focus``), and whether it was told. ``off``: analyses that are switched off,
+    of which nothing is remembered."""
 
     track: int
     stay: Stay
@@ -96,6 +96,7 @@ class Person:
     face: list[int] = field(default_factory=list)
     face_score: float = 0.0
     points: list[list[int]] = field(default_factory=list)
+    points_roi: list[int] = field(default_factory=list)
     head: list[float] = field(default_factory=list)
     gaze: list[float] = field(default_factory=list)
     gaze_at: float = -1e9

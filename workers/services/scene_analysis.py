@@ -207,14 +207,14 @@ def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: yun
 
 def _follow(frame: _Frame) -> None:
     """Who is who; and who has left, before those who are seen have stayed."""
-    state, step = frame.state, frame.step
+    state, step, size = frame.state, frame.step, frame.item.input.image.size
     tracks = follow(state.following, frame.sightings, frame.looks, step.now, step.counted)
     alive, lost = ({track.id for track in group} for group in (state.following.tracks, frame.lost))
     for person in list(state.people.values()):
         over = person.track not in alive
-        told = disappears(person, step.now, frame.item.input.image.size, frame.item.input.sensitivity, over=over)
+        told = disappears(person, step.now, size, frame.item.input.sensitivity, over=over)
         if told is not None:
-            frame.leaving.append(_Telling(_event(frame, person, told), entity(person, step.now, seen=False)))
+            frame.leaving.append(_Telling(_event(frame, person, told), entity(person, step.now, size, seen=False)))
             if state.store and (person.track in lost or not over):  # else it was somebody who is still there
                 frame.visits.append(person.visit(state.salt, state.clock, closed=True))
         if person.track not in alive:
@@ -273,7 +273,7 @@ def _answer(frame: _Frame) -> SceneAnalysisOutput:
     entities = {left.event.entity_id: left.entity for left in frame.leaving}
     for person in frame.state.people.values():
         if alone or (person.shown and not person.gone):
-            entities[person.id(frame.state.salt)] = entity(person, now, seen=id(person) in seen)
+            entities[person.id(frame.state.salt)] = entity(person, now, given.image.size, seen=id(person) in seen)
     stamp = given.timestamp or datetime.fromtimestamp(frame.item.accepted, UTC)
     events = [] if alone else [left.event for left in frame.leaving] + frame.events
     output = SceneAnalysisOutput(timestamp=stamp.isoformat(), input_size=given.image.size, events=events, entities=entities)

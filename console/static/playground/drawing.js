@@ -119,7 +119,7 @@ export function draw(canvas, answer) {
       const colour = colourOf(id);
       board.box(entity.full_body_roi, colour, entityLines(id, entity));
       if (entity.face_roi_confidence > 0) board.box(entity.face_roi, colour);
-      if (entity.gaze && entity.face_eye) for (const eye of entity.face_eye) board.gaze(eye, ...entity.gaze, colour);
+      if (entity.gaze_confidence > 0) for (const eye of entity.face_eye) board.gaze(eye, ...entity.gaze, colour);
     }
   }
 }
