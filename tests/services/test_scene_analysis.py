@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from shared.visits import Visit
-from tests.services.helpers import Session, answer, astronaut, given, jpeg, loaded
+from tests.services.helpers import Session, answer, astronaut, given, jpeg, labelled, loaded
 from workers.contract import Item, Service
 from workers.services.scene_analysis import SceneAnalysis, SceneAnalysisOutput, SceneAnalysisState
 
@@ -162,6 +163,26 @@ def test_a_face_that_was_seen_stays_known() -> None:
             assert {entity.face_confidence, entity.gaze_confidence, entity.head_confidence, entity.face_roi_confidence} == {0}
         leaving += [event for event in output.events if event.type == "disappearance"]
     assert len(leaving) == 1
+
+
+def test_a_visitor_of_the_labelled_clip_is_one_person() -> None:
+    """From a second before the first visit to a second after it, with one salt: another may, seldom, take one person for two."""
+    folder, rows = labelled("scene_analysis")
+    visit = next(row for row in rows if row["n_people"] == "1")
+    first, last, fps, tolerance = (int(visit[name]) for name in ("frame_start", "frame_end", "fps", "tolerance_frames"))
+    video = cv2.VideoCapture(str(folder / visit["file"]))
+    video.set(cv2.CAP_PROP_POS_FRAMES, first - fps)
+    state = SceneAnalysisState(salt="7d444840-9dc0-11d1-b245-5ffdce74fad2")
+    told = {"appearance": [], "disappearance": []}
+    for number in range(first - fps, last + 2 * fps):
+        picture = jpeg(video.read()[1])
+        value = given(SceneAnalysis, {"image": picture}, timestamp=(START + timedelta(seconds=number / fps)).isoformat())
+        (output,) = service().process([Item(value, state)])
+        for event in output.events:
+            told.setdefault(event.type, []).append(number)
+    assert [len(told[kind]) for kind in ("appearance", "disappearance")] == [1, 1]
+    assert first - tolerance <= told["appearance"][0] <= first + tolerance
+    assert last - tolerance <= told["disappearance"][0] <= last + fps
 
 
 def test_without_store_nothing_is_kept() -> None:
