@@ -59,7 +59,17 @@ class TimedModels:
     networks: list[Timed] = field(default_factory=list)
 
     def open(self, name: str) -> Timed:
-        self.networks.append(Timed(self.models.open(name)))
+        return self._timed(self.models.open(name))
+
+    def choose(self, name: str) -> Timed:
+        return self._timed(self.models.choose(name))
+
+    def optional(self, name: str) -> Timed | None:
+        network = self.models.optional(name)
+        return None if network is None else self._timed(network)
+
+    def _timed(self, network: Network) -> Timed:
+        self.networks.append(Timed(network))
         return self.networks[-1]
 
     def __getattr__(self, name: str) -> Any:

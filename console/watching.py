@@ -10,7 +10,7 @@ from typing import Any
 
 from accounts.usage import AccountUsage
 from shared.facts import DeadLetter
-from shared.operations import Facts
+from shared.operations import Facts, models_of
 
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -67,7 +67,16 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-FILTERS = {"sentence": sentence, "duration": duration, "rate": rate, "size": size, "moment": moment, "iso": iso, "since": since}
+FILTERS = {
+    "sentence": sentence,
+    "duration": duration,
+    "rate": rate,
+    "size": size,
+    "moment": moment,
+    "iso": iso,
+    "since": since,
+    "models": models_of,
+}
 
 
 def view(facts: Facts) -> dict[str, Any]:

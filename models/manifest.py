@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -95,9 +95,9 @@ class Conversion:
 class Model:
     """One entry of the manifest.
 
-    ``name`` is what services and commands say, ``artefact`` the file as installed (its ``file`` is relative to the models
+    ``role``: ``primary``; ``stand-in`` for networks that answer until a primary one can be had; ``alternative`` for those that no
+    service opens unless it is told to. ``name`` is what services and commands say, ``artefact`` the file as installed (its ``file`` is relative to the models
     directory), ``conversion`` is set where the public address holds another format; ``artefact.urls`` is empty then.
-    ``role``: ``primary``, or ``alternative`` for networks that no service needs by default.
     """
 
     name: str
@@ -108,6 +108,10 @@ class Model:
     licence_note: str
     artefact: Artefact
     conversion: Conversion | None = None
+    #: Names of the models that this one stands in for while they are not installed. Its ``role`` is ``stand-in`` then.
+    stands_in_for: tuple[str, ...] = ()
+    #: Names of models without which this one is of no use.
+    companions: tuple[str, ...] = ()
 
     def path(self, directory: Path) -> Path:
         """Where the file lies once it is installed in ``directory``."""
@@ -154,6 +158,12 @@ class Manifest:
         if len({model.artefact.file for model in everything}) != len(everything):
             raise ManifestError("two models have the same file")
         object.__setattr__(self, "_by_name", by_name)
+        for model in everything:
+            if (model.role == "stand-in") != bool(model.stands_in_for):
+                raise ManifestError(f"{model.name}: the role stand-in goes with stands_in_for")
+            for other in (*model.stands_in_for, *model.companions):
+                if other not in by_name:
+                    raise ManifestError(f"{model.name} refers to {other}, which is not in the manifest")
 
     def voices_of(self, language: str) -> tuple[Voice, ...]:
         """The voices of a language, the preferred one first."""
@@ -167,6 +177,16 @@ class Manifest:
             near = difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.5)
             hint = f"; did you mean {', '.join(near)}?" if near else "; see: sensorium models list"
             raise UnknownModel(f"no model is called {name!r}{hint}") from None
+
+    def candidates(self, name: str, prefer: Sequence[str] = ()) -> tuple[Model, ...]:
+        """The model called ``name`` and those that stand in for it, best first. Raises `UnknownModel`.
+
+        The named one comes first and its stand-ins follow in the order of the manifest, but for names in ``prefer``, which come
+        before all others in the order that they have there.
+        """
+        found = (self.get(name), *(model for model in self.models if name in model.stands_in_for))
+        rank = {preferred: place for place, preferred in enumerate(prefer)}
+        return tuple(sorted(found, key=lambda model: rank.get(model.name, len(rank))))
 
     def select(self, names: Iterable[str]) -> tuple[Model, ...]:
         """The named models without repetition; all models when there are no names. Raises `UnknownModel`.
@@ -242,6 +262,8 @@ def _model(table: Mapping[str, Any]) -> Model:
             licence_note=table.get("licence_note", ""),
             artefact=artefact,
             conversion=conversion,
+            stands_in_for=tuple(table.get("stands_in_for", ())),
+            companions=tuple(table.get("companions", ())),
         )
     except (KeyError, TypeError) as error:
         raise ManifestError(f"{where}: {error}") from error

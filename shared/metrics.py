@@ -39,6 +39,11 @@ QUEUE_UNACKNOWLEDGED = Gauge("sensorium_queue_unacknowledged", "Messages of a qu
 QUEUE_CONSUMERS = Gauge("sensorium_queue_consumers", "Who would take messages of a queue", ("queue",))
 QUEUE_OLDEST_SECONDS = Gauge("sensorium_queue_oldest_seconds", "Age of the oldest message of a queue, waiting or in hand", ("queue",))
 WORKERS = Gauge("sensorium_workers", "Worker processes heard of lately that serve a service", ("service", "device"))
+WORKER_MODELS = Gauge(
+    "sensorium_worker_models",
+    "Worker processes that answer a service with a model; stands_in_for names the preferred model that is not installed",
+    ("service", "model", "stands_in_for"),
+)
 SESSIONS_ALIVE = Gauge("sensorium_sessions", "Sessions that have not been closed", ("service",))
 PART_UP = Gauge("sensorium_part_up", "1 if what this process opened answers, else 0; the parts of /readyz", ("part",))
 SESSIONS_CLOSED = Counter("sensorium_sessions_closed_total", "Sessions that fell silent and were closed")

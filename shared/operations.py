@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from shared import metrics
 from shared.dead_letters import DeadLetters
 from shared.errors import Unavailable
-from shared.facts import DeadLetter, Observation, QueueFacts, WorkerFacts
+from shared.facts import DeadLetter, Observation, QueueFacts, ServedFacts, WorkerFacts
 from shared.jobs import EXPIRY_SLACK, queue_of
 from shared.ports import DEAD_LETTERS, Broker, Stores
 from shared.settings import Settings
@@ -176,6 +176,19 @@ async def _or_fault(answer: Awaitable[T], faults: list[str]) -> T | None:
         return None
 
 
+def models_of(served: ServedFacts) -> Iterator[tuple[str, str]]:
+    """Each model of a service with the name of the preferred one that it stands in for, or "" when it is a preferred one itself.
+
+    A model that has no stand-in and is not installed gives ("", its name).
+    """
+    instead = {stand_in: preferred for preferred, stand_in in served.stand_ins.items() if stand_in}
+    for model in served.models:
+        yield model, instead.get(model, "")
+    for preferred, stand_in in served.stand_ins.items():
+        if not stand_in:
+            yield "", preferred
+
+
 def export(facts: Facts) -> None:
     """Facts as metrics. What is not known has no value: a number that stays what it was would say that all is well."""
     for gauge in (metrics.QUEUE_READY, metrics.QUEUE_UNACKNOWLEDGED, metrics.QUEUE_CONSUMERS, metrics.QUEUE_OLDEST_SECONDS):
@@ -187,9 +200,12 @@ def export(facts: Facts) -> None:
         if line.facts.unacknowledged is not None:
             metrics.QUEUE_UNACKNOWLEDGED.labels(line.name).set(line.facts.unacknowledged)
     metrics.WORKERS.clear()
+    metrics.WORKER_MODELS.clear()
     for worker in facts.workers or ():
         for served in worker.services:
             metrics.WORKERS.labels(served.service, worker.device).inc()
+            for model, preferred in models_of(served):
+                metrics.WORKER_MODELS.labels(served.service, model, preferred).inc()
     metrics.SESSIONS_ALIVE.clear()
     for (service, _), count in (facts.sessions or {}).items():
         metrics.SESSIONS_ALIVE.labels(service).inc(count)

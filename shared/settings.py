@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         ge=2**26,
         description="Most memory of the GPU that one network takes, its weights included; a worker has one to eight networks",
     )
+    prefer_models: str = Field(
+        "",
+        description="Models, separated by commas, that are taken before those they may stand in for, like centerface; "
+        "by default a stand-in is taken only where the preferred model is not installed",
+    )
     model_threads: int = Field(0, ge=0, description="Threads that compute; 0 takes the container's CPU quota")
     batch: int = Field(0, ge=0, description="Items a batch; 0 measures at start what pays on this device")
     prefetch: int = Field(
@@ -223,6 +228,11 @@ class Settings(BaseSettings):
     trace_share: float = Field(1, ge=0, le=1, description="Share of the requests that are traced; those whose caller decided follow it")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe events that are logged")
     log_format: Literal["console", "json"] = Field("console", description="json for machines")
+
+    @property
+    def preferred_models(self) -> tuple[str, ...]:
+        """The names in ``prefer_models``."""
+        return tuple(name.strip() for name in self.prefer_models.split(",") if name.strip())
 
     @property
     def database_url(self) -> str:

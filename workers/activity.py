@@ -49,7 +49,9 @@ class Activity:
         """``threads``: that the services of this process share; ``batch``: most items computed at a time."""
         service = computer.service
         self._computer, self._threads, self._batch = computer, threads, batch
-        self._name, self._version, self._models = service.name, service.version, tuple(m["name"] for m in computer.facts.get("models", ()))
+        self._name, self._version = service.name, service.version
+        self._models = tuple(model["name"] for model in computer.facts.get("models", ()))
+        self._stand_ins: dict[str, str] = dict(computer.facts.get("stand_ins", {}))
         self._busy_seconds = metrics.BUSY_SECONDS.labels(self._name)
         self._running: dict[int, float] = {}
         self._numbers = count()
@@ -130,4 +132,5 @@ class Activity:
             in_hand=len(self._held),
             oldest=oldest,
             rate=round(self._rate.per_second, 3),
+            stand_ins=self._stand_ins,
         )

@@ -281,6 +281,15 @@ class Models(Protocol):
     def open(self, name: str) -> Network:
         """Raises `ModelMissing` or `ModelCorrupt`, naming the command that mends it."""
 
+    def choose(self, name: str) -> Network:
+        """The model called ``name``, or the best installed one that stands in for it: `Network.name` says which.
+
+        Raises like `open`, naming the command that installs the preferred one.
+        """
+
+    def optional(self, name: str) -> Network | None:
+        """Like `open` for a network that a service can do without; None when it is not installed. Raises `ModelCorrupt`."""
+
     def path(self, name: str) -> Path:
         """The verified file of data that goes with a model (names of classes, settings of a voice). Raises like `open`."""
 

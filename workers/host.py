@@ -37,15 +37,35 @@ _VERIFIED_FOR = 1.0
 
 
 class _Recording:
-    """Models that remember what a service opened, for answers that explain themselves."""
+    """Models that record what a service opened, for answers that explain themselves.
+
+    ``stand_ins``: what was opened in place of each network, by name, that is not installed; "" for nothing.
+    """
 
     def __init__(self, models: Models) -> None:
         self._models = models
         self.opened: list[Network] = []
+        self.stand_ins: dict[str, str] = {}
 
     def open(self, name: str) -> Network:
-        network = self._models.open(name)
-        self.opened.append(network)
+        return self._opened(self._models.open(name))
+
+    def choose(self, name: str) -> Network:
+        network = self._opened(self._models.choose(name))
+        if network.name != name:
+            self.stand_ins[name] = network.name
+        return network
+
+    def optional(self, name: str) -> Network | None:
+        network = self._models.optional(name)
+        if network is None:
+            self.stand_ins[name] = ""
+            return None
+        return self._opened(network)
+
+    def _opened(self, network: Network) -> Network:
+        if network.name not in {known.name for known in self.opened}:
+            self.opened.append(network)
         return network
 
     def path(self, name: str) -> Path:
@@ -97,7 +117,7 @@ class Loader:
         recording = _Recording(self._models)
         service.load(recording)
         batch = measure_batch(service, self._settings.batch)
-        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, recording.opened)), batch)
+        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, recording)), batch)
 
     def _compose(self, kind: type[ComposedService]) -> Loaded:
         """Its parts were measured, so that it need not be."""
@@ -109,12 +129,12 @@ class Loader:
         service = kind()
         service.join(parts)
         batch = min(kind.max_batch, max(one.batch for one in loaded))
-        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, ())), batch)
+        return Loaded(Computer(service, MediaLimits.of(self._settings), _facts(service, _Recording(self._models))), batch)
 
 
 def _part(loaded: Loaded) -> Part:
     computer = loaded.computer
-    facts = {name: computer.facts[name] for name in ("service", "device", "models")}
+    facts: dict[str, Any] = {name: computer.facts[name] for name in ("service", "device", "models", "stand_ins") if name in computer.facts}
     return Part(computer.service, loaded.batch, facts)
 
 
@@ -125,13 +145,15 @@ def _release() -> str:
         return "unpackaged"
 
 
-def _facts(service: Any, networks: Sequence[Network]) -> dict[str, Any]:
+def _facts(service: Any, recorded: _Recording) -> dict[str, Any]:
+    networks = recorded.opened
     return {
         "service": f"{service.name}/{service.version}",
         "release": _release(),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
         "device": networks[0].device if networks else "cpu",
         "models": [{"name": network.name, "sha256": network.sha256} for network in networks],
+        **({"stand_ins": recorded.stand_ins} if recorded.stand_ins else {}),
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import DEFAULT_DIRECTORY, Manifest, Model, UnknownModel, load_manifest
+from models.manifest import DEFAULT_DIRECTORY, Manifest, Model, State, UnknownModel, load_manifest
 from shared import trace
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
 from shared.log import get_logger
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from workers.gpu import GpuNetwork, trouble_of
 
 Array = npt.NDArray[Any]
@@ -80,11 +80,12 @@ class OnnxModels:
         gpu_memory: int = DEFAULT_GPU_MEMORY,
         on_lost: Callable[[str], None] = _ignore,
         manifest: Manifest | None = None,
+        prefer: Sequence[str] = (),
     ) -> None:
         """``threads``: per model and call (one intra-op thread serves best where jobs run side by side).
 
         ``gpu_memory``: bytes that each CUDA session may take. ``on_lost`` is called with a model's name when the device is lost to
-        this process. Raises `DeviceMissing` at once when ``device`` is not usable.
+        this process. ``prefer``: names of models that `choose` takes before others. Raises `DeviceMissing` at once when ``device`` is not usable.
         """
         if threads < 1:
             raise ValueError("threads must be at least 1")
@@ -94,6 +95,7 @@ class OnnxModels:
         self._gpu_memory = gpu_memory
         self._on_lost = on_lost
         self._manifest = manifest or load_manifest()
+        self._prefer = tuple(prefer)
         if device != "cpu":
             _require_provider(device)
 
@@ -113,6 +115,19 @@ class OnnxModels:
                 network = self._open(model) if self._device == "cpu" else GpuNetwork(lambda: self._open(model), self._on_lost)
                 _opened[key] = network
             return network
+
+    def choose(self, name: str) -> OnnxNetwork | GpuNetwork:
+        """The best installed one of the model and its stand-ins, as `Manifest.candidates` orders them. Raises like `open`."""
+        self._find(name)
+        for model in self._manifest.candidates(name, self._prefer):
+            needed = (model, *(self._manifest.get(other) for other in model.companions))
+            if all(one.state(self._directory, read=False) is not State.MISSING for one in needed):
+                return self.open(model.name)
+        return self.open(name)
+
+    def optional(self, name: str) -> OnnxNetwork | GpuNetwork | None:
+        """The model, or None when it is not installed. Raises `ModelCorrupt` or `DeviceMissing`."""
+        return None if self._find(name).state(self._directory, read=False) is State.MISSING else self.open(name)
 
     def _find(self, name: str) -> Model:
         try:
@@ -195,7 +210,11 @@ def cuda_options(memory: int) -> dict[str, str]:
 def open_models(settings: Settings, on_lost: Callable[[str], None] = _ignore) -> OnnxModels:
     """The models of a process. Jobs run side by side, so each takes one thread; how many is the host's business."""
     directory = settings.models_dir or DEFAULT_DIRECTORY
-    return OnnxModels(directory, settings.device, gpu_memory=settings.gpu_memory_bytes, on_lost=on_lost)
+    prefer = settings.preferred_models
+    known = {model.name for model in load_manifest().models}
+    if unknown := [name for name in prefer if name not in known]:
+        raise SettingsError(f"SENSORIUM_PREFER_MODELS: no model is called {unknown[0]!r}; see: sensorium models list")
+    return OnnxModels(directory, settings.device, gpu_memory=settings.gpu_memory_bytes, on_lost=on_lost, prefer=prefer)
 
 
 def _is_batched(shapes: list[list[int | str | None]]) -> bool:

@@ -29,7 +29,16 @@ class Opening:
     networks: list[Network] = field(default_factory=list)
 
     def open(self, name: str) -> Network:
-        network = self.models.open(name)
+        return self._opened(self.models.open(name))
+
+    def choose(self, name: str) -> Network:
+        return self._opened(self.models.choose(name))
+
+    def optional(self, name: str) -> Network | None:
+        network = self.models.optional(name)
+        return None if network is None else self._opened(network)
+
+    def _opened(self, network: Network) -> Network:
         self.networks.append(network)
         return network
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.openapi import openapi_document, service_schemas
 from gateway.state import GATE, base_url, service_of
 from shared.errors import NotFound, PerceptionError
+from shared.operations import models_of
 from workers.catalog import ServiceType
 from workers.composing import ComposedService
 
@@ -59,6 +60,7 @@ async def service_document(request: web.Request) -> web.Response:
             "output": answers,
             **_availability(request, service),
             **_parts(request, service),
+            **await _models(request, service),
         }
     )
 
@@ -80,6 +82,18 @@ def _parts(request: web.Request, service: ServiceType) -> dict[str, Any]:
         return {}
     own, fault_of_part = request.app[GATE].availability.fault(service), request.app[GATE].availability.fault_of_part
     return {"services": {name: _told(own or fault_of_part(name)) for name in service.kinds}}
+
+
+async def _models(request: web.Request, service: ServiceType) -> dict[str, Any]:
+    """Which networks answer now, as the workers of the service announce them; no key for a service without networks."""
+    facts = await request.app[GATE].operations.facts()
+    served = [
+        one for worker in facts.workers or () for one in worker.services if (one.service, one.version) == (service.name, service.version)
+    ]
+    found = dict.fromkeys(entry for one in served for entry in models_of(one))
+    models = [{"name": name, **({"stands_in_for": preferred} if preferred else {})} for name, preferred in found if name]
+    missing = [preferred for name, preferred in found if not name]
+    return {**({"models": models} if models else {}), **({"missing_models": missing} if missing else {})}
 
 
 def _told(fault: PerceptionError | None) -> dict[str, Any]:

@@ -79,12 +79,23 @@ async def test_they_are_there_for_operators_only(house: House, operator: Browser
 
 async def test_they_tell_what_is_so(house: House, operator: Browser) -> None:
     stores = gate_of(house).stores
-    served = ServedFacts("misbehaver", 1, "misbehaver", ("yunet",), batch=4, busy=0.25, done=1234, in_hand=2)
+    stand_ins = {"yunet": "centerface", "person-reidentification": ""}
+    served = ServedFacts("misbehaver", 1, "misbehaver", ("centerface",), batch=4, busy=0.25, done=1234, in_hand=2, stand_ins=stand_ins)
     await stores.workers.announce(WorkerFacts("w", "host-7", 4711, "0.1", "cuda", 2, time.time() - 7200, time.time(), (served,)))
     await stores.sessions.number(session_key(TENANT, "misbehaver", 1, "session-name"))
     for path in ("/operator", "/operator/live"):
         text = (await operator.get(path)).text
-        for word in ("host-7:4711", "cuda", "yunet", "25 %", "1234", "2.0 h", "misbehaver", "visits", "dead_letters"):
+        for word in (
+            "host-7:4711",
+            "cuda",
+            "centerface (for yunet), no model (for person-reidentification)",
+            "25 %",
+            "1234",
+            "2.0 h",
+            "misbehaver",
+            "visits",
+            "dead_letters",
+        ):
             assert word in text, (path, word)
         assert "session-name" not in text
     told = await facts(operator)

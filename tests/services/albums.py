@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.services.helpers import astronaut, jpeg, network
+from tests.services.helpers import all_models, astronaut, jpeg, network
 from workers.contract import NO_BLOB, Files, Input, MediaLimits, Sample
 from workers.services.face_recognition import FaceRecognition
 
@@ -62,6 +62,9 @@ class CountingModels:
 
     def open(self, name: str) -> Counting:
         return self.opened.setdefault(name, Counting(name))
+
+    def choose(self, name: str) -> Counting:
+        return self.open(all_models().choose(name).name)
 
 
 class Blobs:

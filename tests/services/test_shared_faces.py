@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.services.helpers import astronaut, jpeg, network
+from tests.services.helpers import all_models, astronaut, jpeg, network
 from workers import faces
 from workers.contract import Image, Item, Network, Service
 from workers.faces import FaceInput, detect_faces
@@ -42,6 +42,9 @@ class WatchedModels:
 
     def open(self, name: str) -> Network:
         return self.opened.setdefault(name, Watched(name, self.device))
+
+    def choose(self, name: str) -> Network:
+        return self.open(all_models().choose(name).name)
 
 
 def started(models: WatchedModels) -> list[Service[Any, Any]]:

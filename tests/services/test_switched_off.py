@@ -41,6 +41,13 @@ class WatchedModels:
     def open(self, name: str) -> Network:
         return Watched(all_models().open(name))
 
+    def choose(self, name: str) -> Network:
+        return Watched(all_models().choose(name))
+
+    def optional(self, name: str) -> Network | None:
+        network = all_models().optional(name)
+        return None if network is None else Watched(network)
+
     def path(self, name: str) -> Path:
         return all_models().path(name)
 

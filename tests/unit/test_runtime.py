@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.manifest import Artefact, Manifest, Model
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from workers.runtime import OnnxModels, OnnxNetwork, open_models
 
 WEIGHTS = np.array([[1, 2], [3, 4]], np.float32)
@@ -179,3 +179,57 @@ def test_from_settings(tmp_path: Path) -> None:
 def test_importing_it_does_not_import_the_runtime() -> None:
     code = "import sys, workers.runtime as r; r.OnnxModels(); sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestStandIns:
+    """``best`` is preferred, ``second`` stands in for it and needs ``points``, ``third`` stands in too."""
+
+    @pytest.fixture
+    def manifest(self) -> Manifest:
+        content = network()
+
+        def model(name: str, stands_in_for: tuple[str, ...] = (), companions: tuple[str, ...] = ()) -> Model:
+            artefact = Artefact(f"{name}.onnx", len(content), hashlib.sha256(content).hexdigest(), ("https://example.org",))
+            role = "stand-in" if stands_in_for else "primary"
+            return Model(name, name, "t", role, "MIT", "", artefact, None, stands_in_for, companions)
+
+        return Manifest((model("best"), model("points"), model("second", ("best",), ("points",)), model("third", ("best",))))
+
+    @pytest.mark.parametrize(
+        ("installed", "prefer", "chosen"),
+        [
+            (("best", "second", "points", "third"), (), "best"),
+            (("second", "points", "third"), (), "second"),
+            (("second", "third"), (), "third"),
+            (("best", "second", "points", "third"), ("third", "second"), "third"),
+            (("best", "second"), ("second",), "best"),
+        ],
+    )
+    def test_the_best_installed_one_answers(
+        self, tmp_path: Path, manifest: Manifest, installed: tuple[str, ...], prefer: tuple[str, ...], chosen: str
+    ) -> None:
+        for name in installed:
+            (tmp_path / f"{name}.onnx").write_bytes(network())
+        assert OnnxModels(tmp_path, manifest=manifest, prefer=prefer).choose("best").name == chosen
+
+    def test_without_any_the_preferred_one_is_named(self, tmp_path: Path, manifest: Manifest) -> None:
+        with pytest.raises(ModelMissing, match="sensorium models pull best"):
+            OnnxModels(tmp_path, manifest=manifest).choose("best")
+
+    def test_a_corrupt_one_is_not_passed_over(self, tmp_path: Path, manifest: Manifest) -> None:
+        (tmp_path / "best.onnx").write_bytes(b"other bytes")
+        (tmp_path / "third.onnx").write_bytes(network())
+        with pytest.raises(ModelCorrupt):
+            OnnxModels(tmp_path, manifest=manifest).choose("best")
+
+    def test_an_optional_one_may_be_missing(self, tmp_path: Path, manifest: Manifest) -> None:
+        models = OnnxModels(tmp_path, manifest=manifest)
+        assert models.optional("best") is None
+        (tmp_path / "best.onnx").write_bytes(network())
+        found = models.optional("best")
+        assert found is not None
+        assert found.name == "best"
+
+    def test_a_preferred_name_that_is_misspelt_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="yunett"):
+            open_models(Settings(prefer_models="yunett"))
