@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from models.manifest import DEFAULT_DIRECTORY, State, load_manifest
 from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq, start_redis
 
 ABSENT = "server absent: "
+MODELS_ABSENT = "models absent: "
 #: Folders by how long their files take, the longest first.
 _LONGEST_FIRST = ("faults", "browser", "integration", "programs", "contract", "services")
 
@@ -31,13 +33,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """At home a test whose server cannot be had is skipped; in CI that is an error, since otherwise nothing would be tested there."""
+    """At home a test is skipped whose server or model cannot be had; in CI that is an error, since otherwise nothing would be tested."""
     report = yield
     reason = str(call.excinfo.value) if call.excinfo is not None else ""
-    if report.skipped and reason.startswith(ABSENT) and os.environ.get("CI"):
+    if report.skipped and reason.startswith((ABSENT, MODELS_ABSENT)) and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _models_of_the_marker(request: pytest.FixtureRequest) -> None:
+    """Skips a test marked ``models`` where these are not installed: it is about their figures, not about what stands in for them."""
+    marker = request.node.get_closest_marker("models")
+    if marker is not None:
+        missing = missing_models(marker.args)
+        if missing:
+            pytest.skip(f"{MODELS_ABSENT}{' '.join(missing)}; run: sensorium models pull --upgrade")
+
+
+def missing_models(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are not installed; without names, of all primary models."""
+    manifest = load_manifest()
+    directory = Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY)
+    wanted = manifest.select(tuple(names) or [model.name for model in manifest.models if model.role == "primary"])
+    return [model.name for model in wanted if model.state(directory, read=False) is State.MISSING]
 
 
 def _or_skip(start: Callable[[], Server]) -> Server:

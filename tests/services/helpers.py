@@ -21,13 +21,22 @@ from pydantic import BaseModel
 
 from models.manifest import DEFAULT_DIRECTORY
 from shared.errors import PerceptionError
+from tests.conftest import MODELS_ABSENT
 from workers.contract import Files, Input, Item, MediaLimits, Network, Output, Service
 from workers.runtime import OnnxModels
 
 
 @cache
+def _network(name: str) -> Network | None:
+    return all_models().optional(name)
+
+
 def network(name: str) -> Network:
-    return all_models().open(name)
+    """This very network, not one that stands in for it; where it is not installed the test is skipped."""
+    found = _network(name)
+    if found is None:
+        pytest.skip(f"{MODELS_ABSENT}{name}; run: sensorium models pull {name}")
+    return found
 
 
 @cache
