@@ -10,11 +10,13 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from models.sources import PackageSource, parse_package
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_DIRECTORY = HERE / "weights"
@@ -51,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A file with known content that can be downloaded. ``size`` in bytes, ``sha256`` in hex, ``urls`` in order of trust.
+    """A file with known content that can be downloaded. ``size`` in bytes, ``sha256`` in hex, ``packages`` and ``urls`` in order of trust.
 
     ``md5`` stands in where the publisher says nothing better, and ``sha256`` is empty then: it finds damage, not malice.
     """
@@ -62,6 +64,7 @@ class Artefact:
     urls: tuple[str, ...]
     source: Source | None = None
     md5: str = ""
+    packages: tuple[PackageSource, ...] = ()
 
     @property
     def base_name(self) -> str:
@@ -76,6 +79,17 @@ class Artefact:
     def digest(self) -> str:
         """In hex: what the content is known by."""
         return self.sha256 or self.md5
+
+    @property
+    def obtainable(self) -> bool:
+        """Whether it can be had as it is from somewhere: a package or an address."""
+        return bool(self.packages or self.urls)
+
+    def inside(self, package: PackageSource) -> Artefact:
+        """The file that lies in ``package``: this one, or one of other bytes of which a conversion makes the same."""
+        if not package.file_sha256:
+            return self
+        return replace(self, size=package.file_size, sha256=package.file_sha256, md5="")
 
     def matches(self, content: bytes) -> bool:
         """Whether this is the content."""
@@ -234,7 +248,12 @@ def _artefact(table: Mapping[str, Any], where: str) -> Artefact:
     if not _DIGESTS[algorithm].fullmatch(table[algorithm]):
         raise ManifestError(f"{where}: {algorithm} must be {64 if algorithm == 'sha256' else 32} hex digits")
     digests = {"sha256": "", algorithm: table[algorithm]}
-    return Artefact(str(file), int(table["size"]), urls=tuple(table.get("urls", ())), source=_source(table.get("source")), **digests)
+    urls = tuple(table.get("urls", ()))
+    try:
+        packages = tuple(parse_package(package) for package in table.get("package", ()))
+    except ValueError as error:
+        raise ManifestError(f"{where}: {error}") from error
+    return Artefact(str(file), int(table["size"]), urls=urls, source=_source(table.get("source")), packages=packages, **digests)
 
 
 def _conversion(table: Mapping[str, Any], where: str) -> Conversion | None:
@@ -242,8 +261,10 @@ def _conversion(table: Mapping[str, Any], where: str) -> Conversion | None:
         return None
     arguments = dict(table["convert"])
     originals = tuple(_artefact(original, where) for original in table.get("original", ()))
-    if not originals or not all(original.urls for original in originals):
-        raise ManifestError(f"{where}: a conversion needs originals with addresses")
+    if not originals or not all(original.obtainable for original in originals):
+        raise ManifestError(f"{where}: a conversion needs originals with addresses or packages")
+    if len({original.base_name for original in originals}) != len(originals):
+        raise ManifestError(f"{where}: two originals have the same name")
     return Conversion(arguments.pop("program"), arguments, originals)
 
 
@@ -251,8 +272,10 @@ def _model(table: Mapping[str, Any]) -> Model:
     where = str(table.get("name", "a model without a name"))
     try:
         artefact, conversion = _artefact(table, where), _conversion(table, where)
-        if not artefact.urls and conversion is None:
-            raise ManifestError(f"{where}: neither an address nor a conversion")
+        if not artefact.obtainable and conversion is None:
+            raise ManifestError(f"{where}: neither an address nor a package nor a conversion")
+        if any(package.file_sha256 for package in artefact.packages):
+            raise ManifestError(f"{where}: file_sha256 is for originals of a conversion")
         return Model(
             name=table["name"],
             title=table["title"],

@@ -28,7 +28,7 @@ class ConversionFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """``module`` in this package, its ``function`` (files by name, keyword arguments → model), the packages it needs."""
+    """``module`` in this package, its ``function`` (files by name, keyword arguments → model or bytes), the packages it needs."""
 
     module: str
     function: str
@@ -42,6 +42,7 @@ PROGRAMS: Mapping[str, Program] = {
     "dynamic-batch": Program("dynamic_batch", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
+    "join": Program("join", "convert", ()),
 }
 
 
@@ -55,12 +56,13 @@ def require(program: str) -> None:
 
 
 def convert(conversion: Conversion, files: Files) -> bytes:
-    """The ONNX file. ``files``: the originals by their bare name. Raises `ConversionFailed`."""
+    """The file as installed. ``files``: the originals by their bare name, in the order of the manifest. Raises `ConversionFailed`."""
     require(conversion.program)
     program = PROGRAMS[conversion.program]
-    function: Callable[..., onnx.ModelProto] = getattr(import_module(f"models.convert.{program.module}"), program.function)
+    function: Callable[..., onnx.ModelProto | bytes] = getattr(import_module(f"models.convert.{program.module}"), program.function)
     try:
-        return bytes(function(files, **conversion.arguments).SerializeToString(deterministic=True))
+        made = function(files, **conversion.arguments)
+        return made if isinstance(made, bytes) else bytes(made.SerializeToString(deterministic=True))
     except (KeyError, ValueError, IndexError, AssertionError, NotImplementedError) as error:
         raise ConversionFailed(f"the conversion {conversion.program} of {', '.join(files)} failed: {error!r}") from error
 

@@ -13,7 +13,7 @@ import math
 import numpy as np
 import onnx
 
-from models.convert import Files
+from models.convert import Files, only
 from models.convert.build import BATCH, Array, Graph, floats
 
 _MEAN = np.array([122.782, 117.001, 104.298], np.float32).reshape(1, 3, 1, 1)
@@ -120,10 +120,11 @@ class _Net:
 
 def _weights(files: Files) -> dict[str, Array]:
     """All weights by name, as float32: a quantised value is ``q * scale + min`` (tensorflow.js, `decodeWeights`)."""
-    (manifest,) = (json.loads(content) for name, content in files.items() if name.endswith(".json"))
+    manifest = json.loads(only(files, ".json"))
+    shards = _shards(files, [path for group in manifest for path in group["paths"]])
     weights: dict[str, Array] = {}
     for group in manifest:
-        raw = b"".join(files[path] for path in group["paths"])
+        raw = b"".join(shards[path] for path in group["paths"])
         at = 0
         for entry in group["weights"]:
             count, quantisation = math.prod(entry["shape"]), entry.get("quantization")
@@ -136,3 +137,9 @@ def _weights(files: Files) -> dict[str, Array]:
         if at != len(raw):
             raise ValueError(f"{len(raw) - at} bytes of the shards belong to no weight")
     return weights
+
+
+def _shards(files: Files, paths: list[str]) -> Files:
+    """The shards by the names that the JSON file gives them. A single one is known without its name: packages call it otherwise."""
+    found = {name: content for name, content in files.items() if not name.endswith(".json")}
+    return dict(zip(paths, found.values(), strict=True)) if len(paths) == len(found) == 1 else found

@@ -220,3 +220,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.convert.PROGRAMS", {**PROGRAMS, "x": Program("x", "x", ("no_such_package",))})
     with pytest.raises(ConversionFailed, match="no_such_package"):
         require("x")
+
+
+def test_parts_are_joined_in_the_order_of_the_manifest() -> None:
+    assert convert(Conversion("join", {}, ()), {"part-2": b"ab", "part-1": b"c"}) == b"abc"
