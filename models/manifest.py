@@ -127,6 +127,12 @@ class Model:
     #: Names of models without which this one is of no use.
     companions: tuple[str, ...] = ()
 
+    @property
+    def in_registries(self) -> bool:
+        """Whether package registries alone are enough to install it."""
+        originals = self.conversion.originals if self.conversion is not None else ()
+        return bool(self.artefact.packages) or (bool(originals) and all(original.packages for original in originals))
+
     def path(self, directory: Path) -> Path:
         """Where the file lies once it is installed in ``directory``."""
         return directory / self.artefact.file

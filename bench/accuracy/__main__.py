@@ -35,14 +35,22 @@ interval, means and percentiles the bootstrap's. Small sets: one or two items ar
 thresholds of motion, of upper bodies and of scene analysis, and the hold of the voice, were chosen while looking at these files: read those rows as development figures.
 What each measure is stands in `bench/accuracy/`.
 
-| service | measure | figure | items | 95 % interval | aim |
-|---|---|---:|---:|---|---|
+The figures on the left are those of the preferred networks, on the right those of what package registries alone have, with the networks that
+stand in for the others ([models](../models/README.md)). They are empty for services that need no network, or whose networks are the same.
+
+| service | measure | figure | items | 95 % interval | registries alone | items | 95 % interval | aim |
+|---|---|---:|---:|---|---:|---:|---|---|
 """
 
 
-async def measure(names: list[str]) -> list[Row]:
+#: Services whose networks all are in package registries, or that have none: measured once.
+SAME = frozenset({"motion_detection", "qrcode_decoder", "sound_detection", "voice_detection", "sound_localization", "text_to_speech"})
+
+
+async def measure(names: list[str], *, registry_models: bool = False) -> list[Row]:
+    """The rows of these services; ``registry_models``: with the networks of package registries alone."""
     rows: list[Row] = []
-    async with embedded_client(data_folder()) as client:
+    async with embedded_client(data_folder(), registry_models=registry_models) as client:
         available = await client.services()
         for name in names:
             if name not in available:
@@ -58,10 +66,17 @@ async def measure(names: list[str]) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
     parser.add_argument("services", nargs="*", default=list(MEASURES), help="which services; with all of them the document is written")
+    parser.add_argument("--registries", action="store_true", help="only with the networks of package registries; writes nothing")
     args = parser.parse_args()
+    twice = [name for name in args.services if name not in SAME]
+    if args.registries:
+        asyncio.run(measure(twice, registry_models=True))
+        return
     rows = asyncio.run(measure(args.services))
+    others = {(row.service, row.measure): row for row in asyncio.run(measure(twice, registry_models=True))} if twice else {}
     if set(args.services) == set(MEASURES):
-        DOCUMENT.write_text(HEAD.format(day=f"{datetime.now(UTC):%Y-%m-%d}") + "\n".join(row.text() for row in rows) + "\n")
+        lines = [row.text(others.get((row.service, row.measure))) for row in rows]
+        DOCUMENT.write_text(HEAD.format(day=f"{datetime.now(UTC):%Y-%m-%d}") + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

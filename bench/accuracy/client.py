@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from accounts.model import DEMO_SECRET
+from models.manifest import DEFAULT_DIRECTORY, State, load_manifest
 from tests.integration.processes import running_system
 
 _AT_A_TIME = 2
@@ -76,11 +77,24 @@ class Client:
         return {name for name, what in found.items() if what["available"]}
 
 
+def link_registry_models(directory: Path, target: Path) -> None:
+    """Link what is installed in ``directory`` and can be had from package registries into ``target``: what a machine has that
+    reaches nothing else."""
+    for model in load_manifest().models:
+        if model.in_registries and model.state(directory, read=False) is not State.MISSING:
+            link = model.path(target)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(model.path(directory).resolve())
+
+
 @asynccontextmanager
-async def embedded_client(data: Path) -> AsyncIterator[Client]:
-    """A client of an instance that lives as long as the block."""
+async def embedded_client(data: Path, *, registry_models: bool = False) -> AsyncIterator[Client]:
+    """A client of an instance that lives as long as the block; with ``registry_models`` it has no others."""
     with tempfile.TemporaryDirectory() as name:
         settings = {"LOG_LEVEL": "warning", "BLOBS_PER_STREAM": "100000"}
+        if registry_models:
+            settings["MODELS_DIR"] = f"{name}/models"
+            link_registry_models(Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY), Path(name, "models"))
         with running_system(Path(name), settings) as system:
             system.credentials = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)
             process = system.start("up")

@@ -24,9 +24,15 @@ class Row:
     high: float | None = None
     aim: str = ""
 
-    def text(self) -> str:
-        interval = "–" if self.low is None or self.high is None else f"{self.low:.3g} – {self.high:.3g}"
-        return f"| {self.service} | {self.measure} | {self.value:.3g} | {self.items} | {interval} | {self.aim} |"
+    @property
+    def interval(self) -> str:
+        return "–" if self.low is None or self.high is None else f"{self.low:.3g} – {self.high:.3g}"
+
+    def text(self, other: Row | None = None) -> str:
+        """The line of the table; ``other`` is the same measure with the networks of package registries."""
+        figures = [f"{self.value:.3g}", str(self.items), self.interval]
+        figures += ["", "", ""] if other is None else [f"{other.value:.3g}", str(other.items), other.interval]
+        return f"| {self.service} | {self.measure} | {' | '.join(figures)} | {self.aim} |"
 
 
 def share(service: str, measure: str, hits: Sequence[bool], aim: str = "") -> Row:
