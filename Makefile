@@ -15,7 +15,7 @@ IMAGE_LOCK := $(BIN)/uv pip compile --quiet --python-platform x86_64-manylinux_2
 IMAGE_EXTRAS := --extra rabbitmq --extra redis --extra postgresql --extra tracing
 LOCK_SDK := $(subst 3.11,3.9,$(LOCK))
 
-.PHONY: help setup run test test-sdk test-compose test-k8s check services demo bench accuracy docs-api format lock env-example k8s clean
+.PHONY: help setup run test test-sdk test-newcomer test-compose test-k8s check services demo bench accuracy docs-api format lock env-example k8s clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,12 +37,15 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 
 test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name" for some of them, without the client's)
 	@$(BIN)/sensorium models pull
-	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore=tests/e2e $(ARGS)
+	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore=tests/e2e --ignore=tests/newcomer $(ARGS)
 	@$(if $(ARGS),,exec $(BIN)/python tools/test_sdk.py --ends)
 
 test-sdk: $(DEV) ## Run the client's tests with every Python from 3.9 to 3.14 that this machine has
 	@$(BIN)/sensorium models pull
 	@exec $(BIN)/python tools/test_sdk.py $(ARGS)
+
+test-newcomer: $(DEV) ## Try `make run` in a fresh clone that reaches nothing but package registries, and ask every service
+	@exec $(BIN)/pytest -q -s tests/newcomer $(ARGS)
 
 test-compose: $(DEV) ## Build and start deploy/docker-compose.yml with Docker, and do to it what operators do and fear
 	@exec $(BIN)/pytest tests/e2e $(ARGS)
