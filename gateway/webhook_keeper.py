@@ -142,11 +142,10 @@ class Webhooks:
         now = time.time()
         if not has_ended and now - delivery.created / 1000 < self._settings.deadline_seconds:
             return None
-        events = await self._stores.results.events(delivery.job_id)
-        for event in events:
-            if event.final:
-                return event
-        error = silence(_ref(delivery), events, self._settings)
+        last = await self._stores.results.events(delivery.job_id, -1)
+        if last and last[0].final:
+            return last[0]
+        error = silence(_ref(delivery), await self._stores.results.events(delivery.job_id), self._settings)
         return None if error is None else Failed.of(error, now)
 
     # Its way out

@@ -77,7 +77,7 @@ class Archivist:
     async def _message_of(self, job: Job, letter: DeadLetter) -> bytes | None:
         if letter.obstacle is not None or not self._settings.dead_letter_input_seconds:
             return None
-        last = (await self._stores.results.events(job.id))[-1:]
+        last = await self._stores.results.events(job.id, -1)
         if last and obstacle_of(letter, b"", last[0]) is not None:
             return None  # done or cancelled: then nobody needs the input any more
         return await _whole(job, self._stores.blobs, self._settings.dead_letter_bytes)

@@ -114,8 +114,11 @@ class ResultStore(Protocol):
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
         """Append each event unless its job has ended, and push it to whoever follows. False: it had ended."""
 
-    async def events(self, job_id: str) -> list[Event]:
-        """All events so far, in order; empty when there are none (any more)."""
+    async def events(self, job_id: str, start: int = 0) -> list[Event]:
+        """The events so far from the index ``start`` on, in order; empty when there are none (any more).
+
+        A negative index counts from the end: -1 is the last event alone.
+        """
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
         """Whether each job has ended, in one round trip."""

@@ -15,6 +15,7 @@ from shared.ports import Delivery
 from shared.rates import Rate
 from workers.batching import Work
 from workers.compute import Computer, Outcome
+from workers.emitting import Emitter
 
 
 class Held:
@@ -72,13 +73,16 @@ class Activity:
     def let_go(self, held: Held) -> None:
         self._held.pop(id(held), None)
 
-    def compute(self, works: Sequence[Work]) -> tuple[list[Outcome], float]:
-        """Run a batch and measure it, in seconds. Called in model threads; what it writes is written in one step each."""
+    def compute(self, works: Sequence[Work], emitter: Emitter | None = None) -> tuple[list[Outcome], float]:
+        """Run a batch and measure it, in seconds. Called in model threads; what it writes is written in one step each.
+
+        ``emitter`` takes the pieces of streamed answers.
+        """
         number, begin = next(self._numbers), time.perf_counter()
         self._running[number] = begin
         try:
             with self._span(works):
-                outcomes = self._computer.run(works)
+                outcomes = self._computer.run(works, emitter)
             return outcomes, time.perf_counter() - begin
         finally:
             self._running.pop(number, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,8 @@ from shared.log import get_logger
 from shared.visits import Visit
 from workers.batching import Work
 from workers.contract import File, Files, Input, Item, MediaLimits, Output, Service, invalid_parameter
+from workers.emitting import Emitter
+from workers.streaming import StreamingService
 
 log = get_logger(__name__)
 
@@ -46,8 +49,13 @@ class Computer:
     limits: MediaLimits
     facts: Facts
 
-    def run(self, works: Sequence[Work]) -> list[Outcome]:
-        """One outcome a work, in order. Never raises: a batch that fails is replayed one by one."""
+    def run(self, works: Sequence[Work], emitter: Emitter | None = None) -> list[Outcome]:
+        """One outcome a work, in order. Never raises: a batch that fails is replayed one by one.
+
+        ``emitter`` takes the pieces of a `StreamingService`'s answers, whose items run one at a time.
+        """
+        if emitter is not None and isinstance(self.service, StreamingService) and len(works) > 1:
+            return [self.run([work], emitter)[0] for work in works]
         if len(works) == 1 and works[0].job.turn is not None and works[0].job.turn.closing:
             return [self._close(works[0])]
         outcomes: dict[int, Outcome] = {}
@@ -57,15 +65,18 @@ class Computer:
                 items[index] = self._item(work)
             except PerceptionError as error:
                 outcomes[index] = Outcome(Failed.of(error, time.time()))
-        outcomes.update(self._answers(works, items))
+        outcomes.update(self._answers(works, items, emitter))
         return [outcomes[index] for index in range(len(works))]
 
-    def _answers(self, works: Sequence[Work], items: dict[int, Item[Any]]) -> dict[int, Outcome]:
+    def _answers(self, works: Sequence[Work], items: dict[int, Item[Any]], emitter: Emitter | None) -> dict[int, Outcome]:
         if not items:
             return {}
         begin = time.perf_counter()
         try:
-            answers = self.service.process(list(items.values()))
+            if emitter is not None and isinstance(self.service, StreamingService):
+                answers: Sequence[Any] = [self.service.process_streamed(items[0], partial(emitter.emit, works[0]))]
+            else:
+                answers = self.service.process(list(items.values()))
             if len(answers) != len(items):
                 raise ServiceFailed(f"{self.service.name} answered {len(answers)} items of {len(items)}")
         except PerceptionError as error:

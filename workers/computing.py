@@ -48,6 +48,10 @@ class Computing:
         self._began = time.monotonic()
         return work(given)
 
+    def progressed(self) -> None:
+        """Count the time from now on. Called in the model thread."""
+        self._began = time.monotonic()
+
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         """Call ``act`` in the event loop when the work is not done after so many seconds of computing."""
         self._look_in(seconds, seconds, act)

@@ -37,6 +37,7 @@ from workers.ahead import Ahead
 from workers.batching import Pending, Work
 from workers.compute import Computer
 from workers.computing import Computing, Withdrawn
+from workers.emitting import Emitter
 from workers.policy import Policy
 from workers.samples import SampleReader
 from workers.sessions import Stopped, TooManyParked, Turns
@@ -266,7 +267,8 @@ class Runner:
             return
         try:
             with self._computing(batch) as computing:
-                outcomes, seconds = await computing.run(self._pool, self._activity.compute, batch)
+                emitter = Emitter(self._stores.results, computing.progressed)
+                outcomes, seconds = await computing.run(self._pool, partial(self._activity.compute, emitter=emitter), batch)
         except Withdrawn:
             await self._give_back(batch)
             return

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,18 +14,21 @@ from aiohttp import web
 
 from gateway.documents import job_document, silence
 from gateway.middleware import COMMON_HEADERS
-from gateway.parsing import read_document
+from gateway.parsing import Document, read_document
 from gateway.problem import problem_response
 from gateway.routes.services import json_response
 from gateway.server import ends_with_client
+from gateway.sound_stream import WAV, PieceReader, accepts_sound, send_sound
 from gateway.state import GATE, base_url, service_of
 from gateway.submit import Request, Submitted, read_envelope
 from shared import metrics
 from shared.errors import Cancelled, NotFound
-from shared.events import Done, Event, Failed
+from shared.events import Chunk, Done, Event, Failed
 from shared.job_ids import JobRef
 from shared.jobs import owner_of
+from shared.pieces import Pieces
 from shared.ports import Entry
+from workers.streaming import StreamingService
 
 #: A comment on an idle event stream, so that proxies keep it open.
 _HEARTBEAT_SECONDS = 15.0
@@ -32,18 +36,31 @@ _WAIT = re.compile(r"\bwait=(\d{1,6})\b")
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    """``POST …/jobs``: the result (201) or, for asynchronous and slow jobs, where it will be (202)."""
+    """``POST …/jobs``: the result (201) or, for asynchronous and slow jobs, where it will be (202).
+
+    A service that answers in pieces sends sound as its body when it is asked to stream, or for ``Accept: audio/wav``.
+    """
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
     service = service_of(request, tenant)
     document = await read_document(request, gate.limits)
     envelope = read_envelope(document.parameters)
     hold, preference = _hold(request, envelope.asynchronous, gate.settings.hold_seconds)
+    streams = issubclass(service, StreamingService) and _is_streamed(request, document)
+    if streams:
+        document = replace(document, parameters={**document.parameters, "stream": True})
+        hold = None if envelope.asynchronous else gate.settings.hold_seconds
     base = base_url(request)
     wanted = Request(tenant, service, document, base, request.headers.get("Idempotency-Key"))
     async with gate.submitter.submit(wanted, envelope, synchronous=hold is not None) as submitted:
         url = f"{base}/services/{service.name}/{service.version}/jobs/{submitted.job_id}"
-        final = None if hold is None else await _final(request, submitted.events, hold)
+        if streams and hold is not None:
+            reader = PieceReader(request, submitted.events, hold)
+            final = await reader.next()
+            if isinstance(final, Chunk | Done):
+                return await send_sound(request, final, reader, WAV, 201, {**submitted.fields, "Location": url})
+        else:
+            final = None if hold is None else await _final(request, submitted.events, hold)
     headers = {**submitted.fields, "Preference-Applied": preference} if preference else dict(submitted.fields)
     if isinstance(final, Failed):
         response = problem_response(final.error(), url=url, retry_after=_retry_after(request))
@@ -59,10 +76,10 @@ async def read(request: web.Request) -> web.Response:
     """``GET …/jobs/{id}``: 202 while it is not finished, 200 once it is; ``Prefer: wait=n`` waits for it."""
     ref = await _reference(request)
     stores = request.app[GATE].stores
-    events = await stores.results.events(ref.id)
-    final = next((event for event in events if event.final), None)
+    last = await stores.results.events(ref.id, -1)
+    final = last[0] if last and last[0].final else None
     if final is None:
-        _raise_if_silent(request, ref, events)
+        await _require_news(request, ref, last)
         wait = _WAIT.search(request.headers.get("Prefer", ""))
         if wait is not None:
             async with stores.results.follow(ref.id) as following:
@@ -76,10 +93,10 @@ async def cancel(request: web.Request) -> web.Response:
     """``DELETE …/jobs/{id}``: ends a job that has not ended; answers what the job came to."""
     ref = await _reference(request)
     results = request.app[GATE].stores.results
-    if not await results.events(ref.id):
-        _raise_if_silent(request, ref, ())
+    if not await results.events(ref.id, -1):
+        await _require_news(request, ref, ())
     await results.append([Entry(ref.id, Failed.of(Cancelled(), time.time()))])
-    final = next(event for event in await results.events(ref.id) if event.final)
+    (final,) = await results.events(ref.id, -1)
     return json_response(job_document(_url(request, ref), ref, final))
 
 
@@ -87,16 +104,16 @@ async def events(request: web.Request) -> web.StreamResponse:
     """``GET …/jobs/{id}/events``: server-sent events, from after ``Last-Event-ID`` on; the last carries the job."""
     ref = await _reference(request)
     results = request.app[GATE].stores.results
-    if not await results.events(ref.id):
-        _raise_if_silent(request, ref, ())
+    if not await results.events(ref.id, -1):
+        await _require_news(request, ref, ())
     last = request.headers.get("Last-Event-ID", "")
     seen = int(last) if last.isdecimal() and len(last) < 10 else -1
     response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "text/event-stream"})
     await response.prepare(request)
     async with results.follow(ref.id) as following:
-        url = _url(request, ref)
+        url, pieces = _url(request, ref), Pieces()
         async for index, event in _with_heartbeats(following, response):
-            if index > seen:
+            if pieces.is_news(event) and index > seen:
                 await response.write(_server_sent(index, event, job_document(url, ref, event) if event.final else None))
     await response.write_eof()
     return response
@@ -112,10 +129,21 @@ async def _reference(request: web.Request) -> JobRef:
     return ref
 
 
-def _raise_if_silent(request: web.Request, ref: JobRef, events: Sequence[Event]) -> None:
-    error = silence(ref, events, request.app[GATE].settings)
+async def _require_news(request: web.Request, ref: JobRef, last: Sequence[Event]) -> None:
+    """Raise why a job will say no more, unless ``last`` (its last event, if there is one) ends it or more can come.
+
+    The whole list, which may hold minutes of sound, is read only for a job that looks silent: it may have been requeued.
+    """
+    gate = request.app[GATE]
+    if (last and last[0].final) or silence(ref, last, gate.settings) is None:
+        return
+    error = silence(ref, await gate.stores.results.events(ref.id), gate.settings)
     if error is not None:
         raise error
+
+
+def _is_streamed(request: web.Request, document: Document) -> bool:
+    return document.parameters.get("stream") is True or accepts_sound(request.headers.get("Accept", ""))
 
 
 def _hold(request: web.Request, asynchronous: bool | None, limit: float) -> tuple[float | None, str | None]:

@@ -77,8 +77,8 @@ class MemoryResults:
         self._followers.push(entry.job_id, len(events) - 1, data)
         return True
 
-    async def events(self, job_id: str) -> list[Event]:
-        return [stored_event(data) for data in self._lists.get(job_id) or ()]
+    async def events(self, job_id: str, start: int = 0) -> list[Event]:
+        return [stored_event(data) for data in (self._lists.get(job_id) or [])[start:]]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
         return [(self._lists.get(job_id) or [b""])[-1].startswith(_FINAL_MARK) for job_id in job_ids]

@@ -103,8 +103,8 @@ class RedisResults:
             arguments.extend(self._keys.pushed(entry))
         return self._commands.run(_APPEND_ALL, [self._keys.list(entry.job_id) for entry in entries], arguments)
 
-    async def events(self, job_id: str) -> list[Event]:
-        return [stored_event(data) for data in await self._commands.send("LRANGE", self._keys.list(job_id), 0, -1)]
+    async def events(self, job_id: str, start: int = 0) -> list[Event]:
+        return [stored_event(data) for data in await self._commands.send("LRANGE", self._keys.list(job_id), start, -1)]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
         if not job_ids:
