@@ -48,11 +48,12 @@ class Computer:
 
     def run(self, works: Sequence[Work]) -> list[Outcome]:
         """One outcome a work, in order. Never raises: a batch that fails is replayed one by one."""
-        if len(works) == 1 and works[0].job.turn is not None and works[0].job.turn.closing:
-            return [self._close(works[0])]
         outcomes: dict[int, Outcome] = {}
         items: dict[int, Item[Any]] = {}
         for index, work in enumerate(works):
+            if work.job.turn is not None and work.job.turn.closing:  # it has no input, and is no item
+                outcomes[index] = self._close(work)
+                continue
             try:
                 items[index] = self._item(work)
             except PerceptionError as error:
