@@ -8,12 +8,17 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from models.manifest import DEFAULT_DIRECTORY, State, load_manifest
 from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq, start_redis
+
+# What an example may take depends on what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 ABSENT = "server absent: "
 MODELS_ABSENT = "models absent: "

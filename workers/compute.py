@@ -56,11 +56,12 @@ class Computer:
         """
         if emitter is not None and isinstance(self.service, StreamingService) and len(works) > 1:
             return [self.run([work], emitter)[0] for work in works]
-        if len(works) == 1 and works[0].job.turn is not None and works[0].job.turn.closing:
-            return [self._close(works[0])]
         outcomes: dict[int, Outcome] = {}
         items: dict[int, Item[Any]] = {}
         for index, work in enumerate(works):
+            if work.job.turn is not None and work.job.turn.closing:  # it has no input, and is no item
+                outcomes[index] = self._close(work)
+                continue
             try:
                 items[index] = self._item(work)
             except PerceptionError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import qrcode
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from skimage.data import astronaut
 
 from tests.browser.conftest import DEMO_PASSWORD
@@ -35,7 +35,7 @@ def photograph(tmp_path: Path) -> Path:
 def playground(page: Page, url: str) -> Page:
     sign_in(page, url, "demo@example.com", DEMO_PASSWORD)
     page.goto(f"{url}/playground")
-    expect(page.locator("#about")).not_to_be_empty()
+    expect(page.locator("#drop")).to_be_visible()  # the first service is described
     return page
 
 
@@ -81,6 +81,21 @@ def test_other_services_and_what_they_say(playground: Page, tmp_path: Path) -> N
     expect(playground.locator("#drop")).to_be_visible()
     playground.locator("#file").set_input_files(code)
     expect(playground.locator("#summary")).to_contain_text("https://example.com/<script>")
+
+
+def test_what_is_typed_stays_when_an_earlier_choice_of_a_service_ends_late(page: Page, url: str) -> None:
+    sign_in(page, url, "demo@example.com", DEMO_PASSWORD)
+    held: list[Route] = []
+    page.route("**/access", lambda route: held.append(route))  # noqa: PLW0108 - a built-in method is no handler for it
+    with page.expect_request("**/access"):
+        page.goto(f"{url}/playground")
+    page.locator("#service").select_option("dummy/1")  # the service that the page began with is not described yet
+    held[0].continue_()
+    page.get_by_label("echo").fill("typed")
+    for route in held[1:]:
+        route.continue_()
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_label("echo")).to_have_value("typed")
 
 
 def test_what_is_refused_is_said(playground: Page, tmp_path: Path) -> None:

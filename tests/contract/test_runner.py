@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,23 +14,13 @@ from shared.events import Done, Failed, Started
 from shared.jobs import Job, Turn, session_key
 from shared.ports import DEAD_LETTERS, Delivery, Entry, Message
 from shared.visits import VISITS, decode_visit
-from tests.contract import brokers, stores
-from tests.fakes import TENANT, Bench, make_job, misbehaver, open_bench
+from tests.contract import brokers
+from tests.contract.benches import bench
+from tests.fakes import TENANT, Bench, make_job, misbehaver
+
+__all__ = ["bench"]
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
-
-
-@pytest.fixture(params=["memory", "servers"])
-async def bench(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[Bench]:
-    if request.param == "memory":
-        async with open_bench() as opened:
-            yield opened
-        return
-    broker, store = (request.getfixturevalue(name).url for name in ("rabbitmq_server", "redis_server"))
-    async with open_bench(broker=broker, store=store, namespace=namespace, publish_seconds=10) as opened:
-        yield opened
-    await brokers.remove(broker, namespace, ("misbehaver", VISITS, DEAD_LETTERS))
-    await stores.remove(store, namespace)
 
 
 async def dead_letters(bench: Bench) -> asyncio.Queue[Delivery]:

@@ -82,10 +82,29 @@ def test_a_sound_is_heard(instance: Instance, tmp_path: Path, name: str) -> None
     assert sum(re.fullmatch(said, line) is not None for line in lines) >= times
 
 
-def test_a_sentence_is_said(instance: Instance, tmp_path: Path) -> None:
-    (said,) = run(instance, tmp_path, "text_to_speech", "Hello", "--lang", "fr-FR", "--output", "hello.wav")
-    assert said.startswith("hello.wav, spoken by ")
+@pytest.fixture
+def player(tmp_path: Path) -> Path:
+    """The one folder of programs: players that write down what they are to play, and say more than they are asked."""
+    folder = tmp_path / "players"
+    folder.mkdir()
+    for name in ("aplay", "afplay", "ffplay"):
+        (folder / name).write_text('#!/bin/sh\necho "$0 version 1"\necho "$@" >> played.txt\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_sentence_is_spoken_without_a_sound(instance: Instance, tmp_path: Path, player: Path) -> None:
+    words = ("Hello", "--lang", "fr-FR", "--output", "hello.wav")
+    said = instance.run(tmp_path, str(EXAMPLES / "text_to_speech.py"), *words, PATH=str(player))
+    assert re.fullmatch(r"hello\.wav, spoken by \S+\n", said)
     assert (tmp_path / "hello.wav").read_bytes()[:4] == b"RIFF"
+    assert not (tmp_path / "played.txt").exists()
+
+
+def test_a_sentence_is_said_aloud(instance: Instance, tmp_path: Path, player: Path) -> None:
+    words = ("Hello", "--output", "hello.wav", "--play")
+    instance.run(tmp_path, str(EXAMPLES / "text_to_speech.py"), *words, PATH=str(player))
+    assert (tmp_path / "played.txt").read_text() == "-q hello.wav\n"
 
 
 def test_what_was_counted_is_told(instance: Instance, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ const root = document.querySelector("[data-playground]");
 const [canvas, stage, form, said] = ["canvas", "stage", "parameters", "said"].map(byId);
 const MOST_SHOWN = 400; // characters of one text in an answer; sounds are longer
 
-let client = null;
+let opening = null; // the promise of the client
+let choices = 0; // how often a service was chosen
 let schema = null;
 let kind = null; // of the file that the service takes
 let file = null;
@@ -21,19 +22,26 @@ const say = (text, bad = false) => {
   said.className = bad ? "notice bad" : "hint";
 };
 
-async function opened() {
-  if (client === null) {
-    const answer = await fetch(`/playground/${byId("stream").value}/access`, { headers: { Accept: "application/json" } });
-    if (!answer.ok) throw new Error("the credentials of the stream cannot be had; reload the page");
-    client = new Client(await answer.json());
-  }
-  return client;
+async function open() {
+  const answer = await fetch(`/playground/${byId("stream").value}/access`, { headers: { Accept: "application/json" } });
+  if (!answer.ok) throw new Error("the credentials of the stream cannot be had; reload the page");
+  return new Client(await answer.json());
+}
+
+function opened() {
+  opening ??= open().catch((error) => {
+    opening = null; // the next deed tries again
+    throw error;
+  });
+  return opening;
 }
 
 async function choose() {
   halt();
+  const choice = ++choices;
   byId("about").textContent = byId("service").selectedOptions[0].dataset.about;
   const described = await (await opened()).describe(service());
+  if (choice !== choices) return; // another was chosen meanwhile, whose fields may be filled in already
   schema = described.input;
   const before = kind;
   kind = show(form, schema);
@@ -107,13 +115,13 @@ async function live() {
     halt();
     if (reason) say(reason, true);
   });
-  const open = () => socket.readyState === WebSocket.OPEN;
+  const isOpen = () => socket.readyState === WebSocket.OPEN;
   const capture = kind === "image"
     ? webcam(async (jpeg, picture_) => {
       sent.push(await createImageBitmap(picture_));
-      if (open()) socket.send(jpeg);
+      if (isOpen()) socket.send(jpeg);
     }, () => sent.length < 2)
-    : microphone((piece) => open() && socket.send(piece), service().startsWith("sound_localization") ? 2 : 1);
+    : microphone((piece) => isOpen() && socket.send(piece), service().startsWith("sound_localization") ? 2 : 1);
   stop = () => socket.close(1000);
   byId("live").textContent = liveLabel();
   say("Live");

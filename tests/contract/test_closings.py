@@ -1,0 +1,71 @@
+"""The end of a session brings its visits, whatever it falls in with on its way through a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from shared.events import Done
+from shared.jobs import Job, Turn, session_key
+from shared.ports import Delivery
+from shared.visits import VISITS, decode_visit
+from tests.contract import brokers
+from tests.contract.benches import bench
+from tests.fakes import TENANT, Bench, make_job, misbehaver
+
+__all__ = ["bench"]
+
+SESSION = session_key(TENANT, "misbehaver", 1, "s")
+
+
+async def in_view(bench: Bench, mark: str, session: str = SESSION) -> Job:
+    """A session in which somebody is in view, and the job that closes it. Needs a runner."""
+    turn = Turn(session, await bench.stores.sessions.number(session))
+    assert isinstance(await bench.do(make_job(turn=turn, mark=mark)), Done)
+    return make_job(turn=Turn(session, await bench.stores.sessions.number(session), closing=True))
+
+
+async def kept(bench: Bench, count: int) -> set[str]:
+    """The ids of so many closed visits that were handed over."""
+    arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+    consumer = await bench.broker.consume(VISITS, 10, arrived.put_nowait)
+    found: set[str] = set()
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            delivery = await arrived.get()
+            _, visit = decode_visit(delivery.body)
+            if visit.closed:
+                found.add(visit.id)
+            delivery.ack()
+    await consumer.stop()
+    return found
+
+
+async def test_sessions_that_end_in_a_batch_with_other_jobs(bench: Bench) -> None:
+    """A thread that is busy meanwhile makes one batch of what waits for it."""
+    began, go_on = threading.Event(), threading.Event()
+
+    class Gated(type(misbehaver())):  # type: ignore[misc]
+        def process(self, batch: Any) -> Any:
+            if batch[0].input.mark == "gate":
+                began.set()
+                go_on.wait(10)
+            return super().process(batch)
+
+    runner = await bench.start_runner(Gated(), slots=1, batch=4)
+    closings = [await in_view(bench, mark, session_key(TENANT, "misbehaver", 1, mark)) for mark in ("ann", "ben")]
+    await bench.publish(make_job(mark="gate"))
+    assert await asyncio.to_thread(began.wait, 10)
+    other = make_job(mark="other")
+    for job in (*closings, other):
+        await bench.publish(job)
+
+    async def all_wait() -> bool:
+        return len(runner._pending) == 3
+
+    await brokers.until(all_wait)
+    go_on.set()
+    answers = [await bench.final(job.id) for job in (*closings, other)]
+    assert all(isinstance(answer, Done) for answer in answers), answers
+    assert await kept(bench, 2) == {"ann", "ben"}
