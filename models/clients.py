@@ -79,7 +79,7 @@ _FAULTS = (
         "the disk is full; free some space and try again",
     ),
     _fault(
-        r"\b40[17] (Client Error|Error|Unauthorized|Proxy)|HTTP error 40[17]|E401\b|ENEEDAUTH|Proxy Authentication|Tunnel connection failed: 407",
+        r"\b40[17] (Client Error|Error|Unauthorized|Proxy)|HTTP error 40[17]|\bE401\b|ENEEDAUTH|Proxy Authentication|Tunnel connection failed: 407",
         "the index asks for credentials; give them to the client (pip: index-url or a keyring; npm: npm login)",
         IndexUnreachable,
     ),
@@ -95,9 +95,9 @@ _FAULTS = (
         "the download was cut off",
         DownloadCut,
     ),
-    _fault(r"\b403 (Client Error|Forbidden)|HTTP error 403|E403\b", "the index refuses it to this machine (403)"),
+    _fault(r"\b403 (Client Error|Forbidden)|HTTP error 403|\bE403\b", "the index refuses it to this machine (403)"),
     _fault(
-        r"No matching distribution|Could not find a version|E404|ETARGET|ENOVERSIONS",
+        r"No matching distribution|Could not find a version|\bE404\b|ETARGET|ENOVERSIONS",
         "the index does not have this version as a wheel or .tgz",
     ),
     _fault(
