@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from time import monotonic
+from typing import IO
 
 from models.sources import PackageSource
 
@@ -26,11 +28,17 @@ NPM_CLIENT = Path(__file__).with_name("npm-client.txt")
 # A person's habits in pip's configuration that would stop or change what is done here.
 _PLAIN = {"NO_COLOR": "1", "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 _SLACK = 16 << 20  # bytes that a client may write beside the archive: what it knows of all the package's versions
+_LINES = 2_000  # of a client's output that are looked at
+_LINE = 1_000  # bytes
 _LOOK = 0.2  # seconds between two looks at how much has come
 
 
 class ClientFailed(Exception):
     """The package could not be downloaded; the message says why and what helps."""
+
+
+class DownloadCut(ClientFailed):
+    """What came is not the archive in the manifest: it was cut off on the way, or is another. Asking once more can help."""
 
 
 class IndexUnreachable(ClientFailed):
@@ -57,11 +65,11 @@ class _Fault:
 
     pattern: re.Pattern[str]
     text: str
-    unreachable: bool = False
+    kind: type[ClientFailed]
 
 
-def _fault(pattern: str, text: str, unreachable: bool = False) -> _Fault:
-    return _Fault(re.compile(pattern, re.IGNORECASE), text, unreachable)
+def _fault(pattern: str, text: str, kind: type[ClientFailed] = ClientFailed) -> _Fault:
+    return _Fault(re.compile(pattern, re.IGNORECASE), text, kind)
 
 
 # The first that fits. What pip (23 to 26) and npm (8 to 11) print, and Python's and Node's names of system errors.
@@ -71,30 +79,31 @@ _FAULTS = (
         "the disk is full; free some space and try again",
     ),
     _fault(
-        r"\b40[17] (Client Error|Error|Unauthorized|Proxy)|HTTP error 40[17]|E401\b|ENEEDAUTH|Proxy Authentication|Tunnel connection failed: 407",
+        r"\b40[17] (Client Error|Error|Unauthorized|Proxy)|HTTP error 40[17]|\bE401\b|ENEEDAUTH|Proxy Authentication|Tunnel connection failed: 407",
         "the index asks for credentials; give them to the client (pip: index-url or a keyring; npm: npm login)",
-        unreachable=True,
+        IndexUnreachable,
     ),
-    _fault(r"DO NOT MATCH THE HASHES|EINTEGRITY", "the archive there is not the one in the manifest"),
+    _fault(r"DO NOT MATCH THE HASHES|EINTEGRITY", "what came is not the archive in the manifest: another one, or cut off", DownloadCut),
     _fault(
         r"NewConnectionError|ConnectTimeout|ReadTimeout|MaxRetryError|Name or service not known|getaddrinfo|Connection refused|ProxyError"
         r"|timed out|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ERR_SOCKET_TIMEOUT|Tunnel connection failed|network request to .* failed",
         "the index does not answer; set the client up with one that this machine reaches (pip config set global.index-url, npm config set registry)",
-        unreachable=True,
+        IndexUnreachable,
     ),
     _fault(
         r"ECONNRESET|IncompleteRead|Connection broken|Connection aborted|ConnectionResetError|ProtocolError|terminated",
-        "the download was cut off; try again",
+        "the download was cut off",
+        DownloadCut,
     ),
-    _fault(r"\b403 (Client Error|Forbidden)|HTTP error 403|E403\b", "the index refuses it to this machine (403)"),
+    _fault(r"\b403 (Client Error|Forbidden)|HTTP error 403|\bE403\b", "the index refuses it to this machine (403)"),
     _fault(
-        r"No matching distribution|Could not find a version|E404|ETARGET|ENOVERSIONS",
+        r"No matching distribution|Could not find a version|\bE404\b|ETARGET|ENOVERSIONS",
         "the index does not have this version as a wheel or .tgz",
     ),
     _fault(
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SELF_SIGNED_CERT|UNABLE_TO_.*CERT",
         "the index's certificate is not trusted here",
-        unreachable=True,
+        IndexUnreachable,
     ),
 )
 
@@ -141,24 +150,41 @@ def _pip(command: str, limits: ClientLimits) -> list[str]:
     if find_spec("pip") is None:
         raise IndexUnreachable(f"this Python has no pip; run: {sys.executable} -m ensurepip")
     words = [sys.executable, "-m", "pip", command, "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar=off"]
-    words += ["--quiet", "--no-deps", "--only-binary=:all:", f"--timeout={limits.silence}", f"--retries={limits.retries}"]
+    words += ["-vv", "--no-deps", "--only-binary=:all:", f"--timeout={limits.silence}", f"--retries={limits.retries}"]
     return words
 
 
 def _run(words: Sequence[str], folder: Path, what: str, limits: ClientLimits, advance: Advance) -> None:
     """Runs a client in ``folder``, which holds all that it writes, within the limits. Raises `ClientFailed`, `OSError`."""
-    log = folder / "client.log"
+    said: list[bytes] = []
     environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "TMP": str(folder), **_PLAIN}
     try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - no shell; what the words are made of was checked by `models.sources`
-                words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-            _follow(process, folder, what, limits, advance)
+        process = subprocess.Popen(  # noqa: S603 - no shell; what the words are made of was checked by `models.sources`
+            words,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     except (FileNotFoundError, PermissionError) as error:
         raise ClientFailed(f"{what}: {words[0]} cannot be run: {error.strerror}") from error
+    with process:
+        # In memory, not in a file: the disk may be what is full.
+        reader = Thread(target=_read, args=(process.stdout, said), daemon=True)
+        reader.start()
+        _follow(process, folder, what, limits, advance)
+        reader.join()
     if process.returncode:
-        raise _explained(what, log.read_text(encoding="utf-8", errors="replace"))
+        raise _explained(what, b"".join(said).decode("utf-8", "replace"))
+
+
+def _read(output: IO[bytes], said: list[bytes]) -> None:
+    """Keeps the last lines."""
+    for line in output:
+        said.append(line[:_LINE])
+        del said[:-_LINES]
 
 
 def _follow(process: subprocess.Popen[bytes], folder: Path, what: str, limits: ClientLimits, advance: Advance) -> None:
@@ -208,7 +234,7 @@ def _largest(folder: Path) -> int:
 def _explained(what: str, output: str) -> ClientFailed:
     for fault in _FAULTS:
         if fault.pattern.search(output):
-            return (IndexUnreachable if fault.unreachable else ClientFailed)(f"{what}: {fault.text}")
+            return fault.kind(f"{what}: {fault.text}")
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["the client failed without a word"]
     errors = [line for line in lines if re.match(r"(npm )?ERR", line, re.IGNORECASE)] or lines[-1:]
     return ClientFailed(f"{what}: {errors[0][:200]}")

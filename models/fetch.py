@@ -5,6 +5,7 @@ What has arrived stays in the ``.part`` file, in this call and the next. The cal
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import time
@@ -20,6 +21,7 @@ Advance = Callable[[int], object]  # called with the number of bytes that have j
 _PIECE = 1 << 18
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OVER = 416
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})  # the disk, a limit of the process, a quota
 
 
 class FetchFailed(Exception):
@@ -87,6 +89,8 @@ def _continue(url: str, part: Path, size: int, timeout: float, advance: Advance)
     except urllib.error.HTTPError as error:
         _refused(error, url, part, advance)
     except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+        if getattr(error, "errno", None) in _FULL:
+            raise FetchFailed(f"{url}: {error}") from error
         if isinstance(getattr(error, "reason", None), socket.gaierror):  # most likely there is no network at all
             raise FetchFailed(f"{url}: the host is not known here") from error
         raise _Cut(str(error) or type(error).__name__) from error

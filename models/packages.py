@@ -21,6 +21,7 @@ from models.clients import (
     Advance,
     ClientFailed,
     ClientLimits,
+    DownloadCut,
     IndexUnreachable,
     borrowed_npm,
     installed_npm,
@@ -95,15 +96,20 @@ class PackageStore:
         if source.ecosystem in self._unreachable:
             raise ClientFailed(f"{source}: not asked, for {self._unreachable[source.ecosystem]}")
         limits = replace(self._limits, size=source.size) if source.size else self._limits
-        with _empty(archive.with_suffix(".work")) as work:
+        for last in (False, True):
             try:
-                got = self._client(source, work, limits, advance)
+                with _empty(archive.with_suffix(".work")) as work:
+                    got = self._client(source, work, limits, advance)
+                    if (digest := digest_of(got, "sha256")) != source.sha256:
+                        raise DownloadCut(f"{source}: what came is not the archive in the manifest (sha256 {digest})")
+                    got.replace(archive)
+                return
             except IndexUnreachable as error:
                 self._unreachable[source.ecosystem] = str(error)
                 raise
-            if (digest := digest_of(got, "sha256")) != source.sha256:
-                raise ClientFailed(f"{source}: the archive there is not the one in the manifest (sha256 {digest})")
-            got.replace(archive)
+            except DownloadCut:
+                if last:
+                    raise
 
     def _client(self, source: PackageSource, work: Path, limits: ClientLimits, advance: Advance) -> Path:
         if source.ecosystem == "pypi":

@@ -11,11 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """``files`` by path. ``cuts``: after how many body bytes to drop the connection, one entry a request; then no more."""
+    """``files`` by path. ``cuts``: after how many body bytes to drop the connection, one entry a request below ``cut``; then no more.
+
+    ``statuses``: to refuse with, one entry a request; ``always``: to refuse every request with, 0 for none.
+    """
 
     files: Mapping[str, bytes]
+    always: int = 0
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    cut: str = "/"
     ranges: bool = True
     url: str = ""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
@@ -29,6 +34,8 @@ def _handler(served: FileServer) -> type[BaseHTTPRequestHandler]:
             asked = self.headers.get("Range")
             served.requests.append((self.path, asked))
             content = served.files.get(self.path)
+            if served.always:
+                return self._refuse(served.always)
             if served.statuses:
                 return self._refuse(served.statuses.pop(0))
             if content is None:
@@ -40,6 +47,8 @@ def _handler(served: FileServer) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self, status: int) -> None:
             self.send_response(status)
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="packages"')
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -47,10 +56,11 @@ def _handler(served: FileServer) -> type[BaseHTTPRequestHandler]:
             body = content[start:]
             self.send_response(206 if partial else 200)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
             if partial:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.end_headers()
-            if served.cuts:
+            if served.cuts and self.path.startswith(served.cut):
                 self.wfile.write(body[: served.cuts.pop(0)])
                 self.close_connection = True
             else:
