@@ -18,7 +18,7 @@ from gateway.limits import RequestLimits, TrustedProxies
 from gateway.metering import Metering
 from gateway.middleware import RETRY_AFTER_SECONDS, middleware
 from gateway.offers import Offers
-from gateway.routes import blobs, health, jobs, reference, services, streams, tokens
+from gateway.routes import blobs, health, jobs, reference, services, speech, streams, tokens
 from gateway.routes import data as data_routes
 from gateway.routes import webhooks as webhook_routes
 from gateway.state import DATA, GATE, DataFace, Gate
@@ -50,7 +50,7 @@ def build_app(gate: Gate, pings: health.Pings, data: DataFace | None = None) -> 
     app[health.PINGS] = pings
     modules: list[ModuleType] = [health]
     if "gate" in faces:
-        modules += [services, jobs, blobs, streams, webhook_routes, reference]
+        modules += [services, jobs, blobs, speech, streams, webhook_routes, reference]
         app.on_shutdown.append(_stop_streams)
     if data is not None:
         app[DATA] = data

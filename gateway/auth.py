@@ -101,9 +101,12 @@ class Authenticator:
         self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
 
-    async def __call__(self, request: web.Request) -> Tenant:
-        """The tenant. Raises `Unauthorized`, `RateLimited`, or `Unavailable` when nobody can say."""
-        header = request.headers.get(hdrs.AUTHORIZATION)
+    async def __call__(self, request: web.Request, header: str | None = None) -> Tenant:
+        """The tenant. Raises `Unauthorized`, `RateLimited`, or `Unavailable` when the database cannot say.
+
+        ``header``: the Authorization field to look at instead of the request's own, in the form of RFC 7617.
+        """
+        header = header if header is not None else request.headers.get(hdrs.AUTHORIZATION)
         if header is None or len(header) > _MOST_HEADER:
             raise _refusal()
         digest = blake2b(header.encode("utf-8", "surrogateescape"), key=self._key, digest_size=16).digest()

@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.openapi_data import data_paths
+from gateway.openapi_speech import speech_paths, speech_schemas
 from gateway.openapi_streams import stream_paths, stream_schemas
 from gateway.openapi_webhooks import messages, webhook_paths, webhook_schemas
 from gateway.problem import CONTENT_TYPE, STATUS
 from gateway.submit import Envelope
 from workers.contract import File, Service
+from workers.streaming import StreamingService
 
 JsonObject = dict[str, Any]
 ServiceType = type[Service[Any, Any]]
@@ -31,8 +33,8 @@ def service_schemas(service: ServiceType) -> tuple[JsonObject, JsonObject]:
 
 def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonObject:
     """The whole document. ``server_url``: what absolute URLs in the gate's answers start with."""
-    schemas = {**_common_schemas(), **stream_schemas(), **webhook_schemas()}
-    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **webhook_paths(), **data_paths(), **_plain_paths()}
+    schemas = {**_common_schemas(), **stream_schemas(), **webhook_schemas(), **speech_schemas()}
+    paths: JsonObject = {**_directory_paths(), **_blob_paths(), **webhook_paths(), **speech_paths(), **data_paths(), **_plain_paths()}
     for service in services:
         prefix = f"{service.name}.{service.version}"
         schemas |= _service_components(service, prefix)
@@ -54,6 +56,7 @@ def openapi_document(services: Sequence[ServiceType], server_url: str) -> JsonOb
             "schemas": schemas,
             "securitySchemes": {
                 "stream": {"type": "http", "scheme": "basic", "description": "client_id and access_token of a stream"},
+                "key": {"type": "http", "scheme": "bearer", "description": "client_id:access_token of a stream"},
                 "data": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From /api-token-authstream/"},
             },
             "responses": _problem_responses(),
@@ -132,6 +135,8 @@ def _common_schemas() -> dict[str, JsonObject]:
         "input": {"type": "object", "description": "JSON Schema of the parameters"},
         "output": {"type": "object", "description": "JSON Schema of the result"},
         "services": {"type": "object", "additionalProperties": had, "description": "What a composite can be asked for"},
+        "models": {"type": "array", "items": _object({"name": _TEXT, "stands_in_for": _TEXT}, ["name"]), "description": "What answers now"},
+        "missing_models": {"type": "array", "items": _TEXT, "description": "Networks that it does without until they are installed"},
     }
     return {
         **_model_schemas(Envelope, "envelope"),
@@ -320,6 +325,8 @@ def _submission(service: ServiceType, prefix: str, name: str) -> JsonObject:
         files = [name for name, field in service.input_type.model_fields.items() if _is_file(field.annotation)]
         content["multipart/form-data"] = _multipart(request, files, _example(service))
     done = _json("The result", {"allOf": [_ref("job"), _ref(f"{prefix}.output")]}, ["Preference-Applied", *_USE])
+    if issubclass(service, StreamingService):
+        done["content"]["audio/wav"] = {"schema": {"type": "string", "format": "binary"}}
     accepted = _json("Accepted, and safe", _ref("job"), ["Location", "Retry-After", "Preference-Applied", *_USE])
     return _operation(
         f"create_{name}",
