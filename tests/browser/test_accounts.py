@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.screens import Shots, assert_accessible, sign_in
 from tests.integration.processes import Process, System
+from tests.needs import needs
 
 PASSWORD = "correct horse"
 
@@ -51,6 +52,7 @@ def wait_until_use_is_seen(page: Page) -> None:
         page.reload()
 
 
+@needs("curl")
 def test_from_registering_to_jobs_with_the_copied_lines(page: Page, url: str, shots: Shots, tmp_path: Path) -> None:
     page.goto(url)
     look_at(page, shots, "front")

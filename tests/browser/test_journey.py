@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.screens import sign_in
 from tests.browser.test_operator import SOON_MS, run, send
 from tests.integration.processes import Process, System, post_job, running_system
+from tests.needs import needs
 from tests.services.helpers import astronaut
 
 pytestmark = pytest.mark.timeout(300)
@@ -75,6 +76,7 @@ def analyse(system: System, video: str, url: str, user: str, *more: str) -> int:
     return int(said[1])
 
 
+@needs("curl")
 def test_from_registering_to_the_numbers_and_a_job_put_back(journey: tuple[System, Process], page: Page, visit: Path) -> None:
     system, process = journey
     page.goto(f"{process.url}/register")

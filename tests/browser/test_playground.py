@@ -15,6 +15,7 @@ from skimage.data import astronaut
 
 from tests.browser.conftest import DEMO_PASSWORD
 from tests.browser.screens import Shots, assert_accessible, sign_in
+from tests.needs import needs
 
 _DURATION = """() => new Promise((resolve) => {
   const audio = document.getElementById("audio");
@@ -54,6 +55,7 @@ def pixel(page: Page, x: int, y: int) -> list[int]:
     return found
 
 
+@needs("curl")
 def test_a_picture_its_answer_and_the_line_for_it(playground: Page, photograph: Path, shots: Shots) -> None:
     playground.locator("#file").set_input_files(photograph)
     expect(playground.locator("#summary")).to_contain_text("1 face")
@@ -68,6 +70,7 @@ def test_a_picture_its_answer_and_the_line_for_it(playground: Page, photograph: 
     shots.take(playground, "playground")
 
 
+@needs("curl")
 def test_other_services_and_what_they_say(playground: Page, tmp_path: Path) -> None:
     playground.locator("#service").select_option("dummy/1")
     playground.get_by_label("echo").fill("<b>it's me</b>")

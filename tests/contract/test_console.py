@@ -17,6 +17,7 @@ from analytics.store import Visits
 from shared.usage import DayOfUse, day_of
 from shared.visits import Visit
 from tests.console import PASSWORD, House, open_house
+from tests.needs import needs
 
 ANN, BOB = "Ann@example.com", "bob@example.com"
 
@@ -269,6 +270,7 @@ async def test_credentials_of_another_secret_key_are_said_to_be_lost(house: Hous
         assert "access_token" in (await browser.get(f"/streams/{stream.client_id}/credentials")).text
 
 
+@needs("curl")
 async def test_the_first_line_does_what_it_says_when_pasted(house: House) -> None:
     """The others need a network; a browser's test pastes them."""
     secret = await house.accounts.add_stream(ANN, "Door")

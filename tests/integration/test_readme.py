@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ import pytest_asyncio
 
 from sensorium.demo import astronaut_jpeg
 from tests.integration.processes import ROOT, Process, System, running_system
+from tests.needs import needs
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None and not os.environ.get("CI"), reason="curl is not installed")
 BLOCK = re.compile(r"## Five lines to paste.*?```sh\n(.*?)```", re.DOTALL)
 
 
@@ -33,7 +31,7 @@ async def running(own_system: System) -> Process:
     return process
 
 
-@needs_curl
+@needs("curl")
 async def test_five_lines_to_paste(running: Process, tmp_path: Path) -> None:
     found = BLOCK.search((ROOT / "README.md").read_text())
     assert found is not None
@@ -56,7 +54,7 @@ async def test_five_lines_to_paste(running: Process, tmp_path: Path) -> None:
     assert "event: done" in answers[4]
 
 
-@needs_curl
+@needs("curl")
 def test_what_the_start_prints_can_be_pasted(own_system: System, running: Process, tmp_path: Path) -> None:
     """`make run` ends with a line for curl; whoever pastes it beside a photograph gets its faces."""
     printed = running.log.read_text()
