@@ -18,13 +18,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from shared.privacy import Analysis
-from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.lib import assignment
 from workers.lib.boxes import clip_boxes
-from workers.lib.faces import Sight, in_groups
+from workers.lib.faces import Faces, Sight, in_groups
 from workers.lib.smoothing import Smoothed, smooth
 from workers.lib.tracks import Tracks, follow
-from workers.models import yunet
+from workers.models.face_detector import FaceDetector, open_face_detector
 
 Array = npt.NDArray[Any]
 
@@ -86,10 +86,10 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
     #: Frames over which `measure`'s values are smoothed in a session, see `workers.lib.smoothing`.
     memory: ClassVar[float] = 1.0
 
-    _detector: Network
+    _detector: FaceDetector
 
     def load(self, models: Models) -> None:
-        self._detector = models.open(yunet.MODEL)
+        self._detector = open_face_detector(models)
         assignment.solver()
 
     def prepare(self, inputs: Sequence[FaceInput]) -> None:
@@ -112,18 +112,17 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
 
     def process(self, batch: Sequence[Item[FaceInput]]) -> Sequence[FaceOutput[AnyFace]]:
         found = detect_faces(self._detector, [item.input.image for item in batch])
-        sights = [Sight(item.input.image.pixels, faces.boxes, faces.points) for item, faces in zip(batch, found, strict=True)]
+        sights = [Sight.of(item.input.image.pixels, faces) for item, faces in zip(batch, found, strict=True)]
         most = MOST_FACES_ON_CPU if self._detector.device == "cpu" else MOST_FACES
         groups = [self.measure(group) for group in in_groups(sights, most)]
         values = np.concatenate(groups) if groups else np.zeros((0, 0))
         parts = np.split(values, np.cumsum([len(faces) for faces in found])[:-1])
         return [self._answer(item, faces, part) for item, faces, part in zip(batch, found, parts, strict=True)]
 
-    def _answer(self, item: Item[FaceInput], found: yunet.Faces, values: Array) -> FaceOutput[AnyFace]:
+    def _answer(self, item: Item[FaceInput], found: Faces, values: Array) -> FaceOutput[AnyFace]:
         size, values = item.input.image.size, self.without(values, item.off)
-        chances = yunet.probability(found.scores)
+        boxes, chances = found.boxes, found.chances
         numbers: Sequence[int | None] = [None for _ in chances]
-        boxes = found.boxes
         if item.state is not None:
             boxes, chances, numbers, values = _follow(item, boxes, chances, values, self.memory)
         faces = [
@@ -160,12 +159,12 @@ def _follow(item: Item[FaceInput], boxes: Array, chances: Array, values: Array, 
 
 # Faces found once per picture
 
-_found: WeakKeyDictionary[Image, dict[str, yunet.Faces]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Image, dict[str, Faces]] = WeakKeyDictionary()
 _finding = threading.Lock()  # of the table, not of the work: a picture that two threads ask for at once is looked at twice
 
 
-def detect_faces(detector: Network, images: Sequence[Image]) -> list[yunet.Faces]:
-    """The faces of each picture as `yunet.detect` finds them, remembered as long as the `Image` lives.
+def detect_faces(detector: FaceDetector, images: Sequence[Image]) -> list[Faces]:
+    """The faces of each picture as ``detector`` finds them, remembered as long as the `Image` lives.
 
     So several services that are given one and the same `Image` look for its faces once.
     """
@@ -173,7 +172,7 @@ def detect_faces(detector: Network, images: Sequence[Image]) -> list[yunet.Faces
         known = [_found.get(image, {}).get(detector.sha256) for image in images]
     missing = [image for image, faces in zip(images, known, strict=True) if faces is None]
     if missing:
-        looked = yunet.detect(detector, [image.pixels for image in missing])
+        looked = detector.detect([image.pixels for image in missing])
         with _finding:
             for image, faces in zip(missing, looked, strict=True):
                 _found.setdefault(image, {})[detector.sha256] = faces

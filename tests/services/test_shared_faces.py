@@ -14,6 +14,7 @@ from workers import faces
 from workers.contract import Image, Item, Network, Service
 from workers.faces import FaceInput, detect_faces
 from workers.models import yunet
+from workers.models.face_detector import YuNetDetector, open_face_detector
 from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 from workers.services.face_detection import FaceDetection
 from workers.services.face_expression_estimation import FaceExpressionEstimation
@@ -70,7 +71,7 @@ def test_several_services_look_for_the_faces_of_a_picture_once() -> None:
 
 def test_equal_bytes_are_not_the_same_picture() -> None:
     models = WatchedModels()
-    detector = models.open(yunet.MODEL)
+    detector = open_face_detector(models)
     first, second = Image(jpeg(astronaut())), Image(jpeg(astronaut()))
     assert [len(found) for found in detect_faces(detector, [first, second])] == [1, 1]
     assert [len(found) for found in detect_faces(detector, [second, Image(jpeg(np.zeros((64, 64, 3), np.uint8))), first])] == [1, 0, 1]
@@ -81,7 +82,7 @@ def test_what_was_found_goes_with_the_picture() -> None:
     gc.collect()
     before = len(faces._found)
     image = Image(jpeg(astronaut()))
-    detect_faces(network(yunet.MODEL), [image])
+    detect_faces(YuNetDetector(network(yunet.MODEL)), [image])
     assert len(faces._found) == before + 1
     del image
     gc.collect()

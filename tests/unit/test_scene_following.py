@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from workers.lib.appearance import codes, similarity
-from workers.models import people, yunet
+from workers.lib.faces import Faces
+from workers.models import people
 from workers.scene.following import Following, follow, give_up, wanted_looks
 from workers.scene.sightings import Sighting, sight
 
@@ -136,10 +137,10 @@ def boxes(*rows: list[float]) -> people.Boxes:
     return people.Boxes(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32))
 
 
-def faces(*rows: list[float]) -> yunet.Faces:
-    return yunet.Faces(
-        np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32), np.zeros((len(rows), 5, 2), np.float32)
-    )
+def faces(*rows: list[float]) -> Faces:
+    """Faces that are certainly ones."""
+    scores = np.full(len(rows), 0.9, np.float32)
+    return Faces(np.array(rows, np.float32).reshape(-1, 4), scores, np.zeros((len(rows), 5, 2), np.float32), np.full(len(rows), 0.98))
 
 
 def found(bodies: people.Boxes, heads: people.Boxes) -> people.People:

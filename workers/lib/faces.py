@@ -27,12 +27,34 @@ _MAX_SIDE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
+class Faces:
+    """The n faces of one picture as a detector finds them, by falling score."""
+
+    #: float32 [n, 4]: x, y, width, height in pixels of the picture, not clipped to it.
+    boxes: Array
+    #: float32 [n] in 0..1: the detector's own score, which means something else for each network.
+    scores: Array
+    #: float32 [n, 5, 2]: x, y in pixels of the picture, in the order of this module.
+    points: Array
+    #: float64 [n] in 0..1: the probability that there is a face.
+    chances: Array
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """The n faces seen in one picture: ``image`` with ``boxes`` [n, 4] and ``points`` [n, 5, 2]."""
 
     image: Pixels
     boxes: Array
     points: Array
+
+    @classmethod
+    def of(cls, image: Pixels, faces: Faces) -> Sight:
+        """All faces that a detector found in the picture."""
+        return cls(image, faces.boxes, faces.points)
 
     def __len__(self) -> int:
         return len(self.boxes)

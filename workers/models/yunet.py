@@ -9,7 +9,7 @@ sqrt(cls · obj), centre ((x + b0) · s, (y + b1) · s), size (exp(b2) · s, exp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from workers.lib.boxes import suppress
 from workers.lib.canvas import Canvases, put, scaled
+from workers.lib.faces import Faces
 
 Array = npt.NDArray[Any]
 
@@ -40,23 +41,6 @@ class Runs(Protocol):
     """What is needed of a network."""
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """The n faces of one picture, by falling score.
-
-    ``boxes`` float32 [n, 4]: x, y, width, height in pixels of the picture, not clipped to it. ``scores`` float32 [n] in
-    0..1, see `probability`. ``points`` float32 [n, 5, 2]: x, y in pixels of the eye on the left of the picture, the other
-    eye, the tip of the nose, the corner of the mouth on the left of the picture, the other corner.
-    """
-
-    boxes: Array
-    scores: Array
-    points: Array
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +125,7 @@ def decode(outputs: dict[str, Array], position: int, canvas: tuple[int, int], mi
     parts = [_decode_stride(outputs, position, stride, canvas[1] // stride, min_score) for stride in STRIDES]
     boxes, scores, points = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     kept = suppress(boxes, scores, overlap=MAX_OVERLAP)
-    return Faces(boxes[kept], scores[kept], points[kept])
+    return Faces(boxes[kept], scores[kept], points[kept], probability(scores[kept]))
 
 
 def _decode_stride(outputs: dict[str, Array], position: int, stride: int, columns: int, min_score: float) -> tuple[Array, Array, Array]:
@@ -169,4 +153,4 @@ def _to_picture(faces: Faces, view: View, shape: Sequence[int]) -> Faces:
     scale = np.array([shape[1] / view.size[0], shape[0] / view.size[1]], np.float32)
     offset = np.array(view.offset, np.float32)
     corners, sizes = (faces.boxes[:, :2] - offset) * scale, faces.boxes[:, 2:] * scale
-    return Faces(np.hstack([corners, sizes]), faces.scores, (faces.points - offset) * scale)
+    return replace(faces, boxes=np.hstack([corners, sizes]), points=(faces.points - offset) * scale)

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from workers.contract import Image, Models, Network
 from workers.faces import MOST_FACES, MOST_FACES_ON_CPU, detect_faces
-from workers.lib.faces import Sight, in_groups
+from workers.lib.faces import Faces, Sight, in_groups
 from workers.models import age_gender, expression, gaze, head_pose, people, person_reid, yunet
+from workers.models.directions import open_directions
+from workers.models.face_detector import open_face_detector
 from workers.scene.person import Look
 
 Array = npt.NDArray[Any]
@@ -32,18 +34,12 @@ MODELS = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A face to be looked at: the ``image`` uint8 [height, width, 3] BGR, YuNet's ``box`` [4], ``points`` [5, 2] and ``score``; and what of it is due."""
+    """A face to be looked at: the ``sight`` of it alone, the probability ``score`` that it is one, and what of it is due."""
 
-    image: Array
-    box: Array
-    points: Array
+    sight: Sight
     score: float
     who: bool
     expression: bool
-
-    @property
-    def sight(self) -> Sight:
-        return Sight(self.image, self.box[None], self.points[None])
 
 
 class Networks:
@@ -53,9 +49,8 @@ class Networks:
         def opened(name: str) -> Network:
             return models.open(name)
 
-        self._people, self._faces, self._reid = opened(people.MODEL), opened(yunet.MODEL), opened(person_reid.MODEL)
-        self._poses = [opened(name) for name in head_pose.MODELS]
-        self._gaze, self._who = opened(gaze.MODEL), opened(age_gender.MODEL)
+        self._people, self._faces, self._reid = opened(people.MODEL), open_face_detector(models), opened(person_reid.MODEL)
+        self._directions, self._who = open_directions(models), opened(age_gender.MODEL)
         self._expressions = opened(expression.MODEL_A), opened(expression.MODEL_B)
         self._most = MOST_FACES_ON_CPU if self._people.device == "cpu" else MOST_FACES
 
@@ -68,7 +63,7 @@ class Networks:
             found.update(zip(members, seen, strict=True))
         return [found[index] for index in range(len(images))]
 
-    def faces(self, images: Sequence[Image]) -> list[yunet.Faces]:
+    def faces(self, images: Sequence[Image]) -> list[Faces]:
         """The faces in each picture."""
         return detect_faces(self._faces, images)
 
@@ -79,21 +74,17 @@ class Networks:
 
     def look(self, wanted: Sequence[Wanted]) -> list[Look]:
         """Each face, with those networks that are due for it."""
-        poses = self._measured(wanted, self._directions)
+        directions = self._measured(wanted, lambda sights: self._directions.estimate(sights).columns)
         who = iter(self._measured([one for one in wanted if one.who], self._age_and_gender))
         moods = iter(
             self._measured([one for one in wanted if one.expression], lambda sights: expression.estimate(*self._expressions, sights))
         )
         looks = []
-        for one, angles in zip(wanted, poses, strict=True):
+        for one, angles in zip(wanted, directions, strict=True):
             age, female = next(who) if one.who else (None, None)
             mood = next(moods) if one.expression else None
-            looks.append(Look(one.box, one.points, one.score, angles[:3], angles[3:], age, female, mood))
+            looks.append(Look(one.sight.boxes[0], one.sight.points[0], one.score, angles[:3], angles[3:], age, female, mood))
         return looks
-
-    def _directions(self, sights: Sequence[Sight]) -> Array:
-        poses = head_pose.estimate(self._poses, sights)
-        return np.column_stack([poses.yaw, poses.pitch, poses.roll, *gaze.estimate(self._gaze, sights, poses)])
 
     def _age_and_gender(self, sights: Sequence[Sight]) -> Array:
         found = age_gender.estimate(self._who, sights)

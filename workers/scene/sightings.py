@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.lib.assignment import best_pairs
-from workers.models import people, yunet
+from workers.lib.faces import Faces
+from workers.models import people
 from workers.people import HEADS_ASIDE, HEADS_DOWN
 
 Array = npt.NDArray[Any]
@@ -57,7 +58,7 @@ class Sighting:
         return self.box if self.body is None else self.body
 
 
-def sight(found: people.People, faces: yunet.Faces) -> list[Sighting]:
+def sight(found: people.People, faces: Faces) -> list[Sighting]:
     """The people in one picture, the most certain first."""
     persons = people.persons(found)
     bodies = [None if person.body is None else found.bodies.boxes[person.body].astype(np.float64) for person in persons]
@@ -116,11 +117,10 @@ def _tie(heads: list[Array], faces: Array) -> list[int | None]:
     return pairs
 
 
-def _alone(sightings: list[Sighting], faces: yunet.Faces, tied: set[int]) -> list[Sighting]:
+def _alone(sightings: list[Sighting], faces: Faces, tied: set[int]) -> list[Sighting]:
     """People of whom nothing but the face was found: very near ones. A face within a person is that person's."""
-    chances = yunet.probability(faces.scores)
     found = []
-    for index, (box, chance) in enumerate(zip(np.asarray(faces.boxes, np.float64), chances.tolist(), strict=True)):
+    for index, (box, chance) in enumerate(zip(np.asarray(faces.boxes, np.float64), faces.chances.tolist(), strict=True)):
         centre = box[:2] + box[2:] / 2
         if index in tied or chance < _ALONE or any(_contains(other.box, centre) for other in sightings):
             continue

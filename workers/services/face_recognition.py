@@ -18,11 +18,12 @@ from shared.errors import InputTooLarge, PerceptionError, Unavailable
 from workers.contract import NO_BLOB, Image, Item, Models, Network, Sample, Service
 from workers.faces import MOST_FACES, MOST_FACES_ON_CPU, Face, FaceInput, FaceOutput, detect_faces, drawn_face
 from workers.lib.boxes import clip_boxes
-from workers.lib.faces import Sight, in_groups
+from workers.lib.faces import Faces, Sight, in_groups
 from workers.lib.gallery import Gallery, Kept, confidence, likeliest, smooth
 from workers.lib.image import decode_image
 from workers.lib.tracks import Tracks, follow
 from workers.models import face_embedding, yunet
+from workers.models.face_detector import FaceDetector, open_face_detector
 
 Array = npt.NDArray[Any]
 
@@ -123,7 +124,7 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
     purpose = frozenset({"identification"})
     max_batch = 16
 
-    _detector: Network
+    _detector: FaceDetector
     _embedder: Network
 
     def __init__(self) -> None:
@@ -131,7 +132,7 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         self._albums: Kept[tuple[tuple[str, ...], ...], _Read] = Kept(KEPT_ALBUMS)
 
     def load(self, models: Models) -> None:
-        self._detector, self._embedder = models.open(yunet.MODEL), models.open(face_embedding.MODEL)
+        self._detector, self._embedder = open_face_detector(models), models.open(face_embedding.MODEL)
 
     def prepare(self, inputs: Sequence[FaceRecognitionInput]) -> None:
         detect_faces(self._detector, [given.image for given in inputs])
@@ -140,7 +141,7 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         until = time.monotonic() + READING_SECONDS
         known = [self._know(item.input.album, until) for item in batch]
         found = detect_faces(self._detector, [item.input.image for item in batch])
-        sights = [Sight(item.input.image.pixels, faces.boxes, faces.points) for item, faces in zip(batch, found, strict=True)]
+        sights = [Sight.of(item.input.image.pixels, faces) for item, faces in zip(batch, found, strict=True)]
         at_once = MOST_FACES_ON_CPU if self._embedder.device == "cpu" else MOST_FACES
         groups = [face_embedding.embed(self._embedder, group) for group in in_groups(sights, at_once)]
         embeddings = np.concatenate(groups) if groups else np.empty((0, face_embedding.DIMENSIONS), np.float32)
@@ -208,10 +209,10 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
             pixels = decode_image(data, max_pixels=sample.limits.image_pixels, max_side=sample.limits.image_side)
         except PerceptionError as error:
             return error.message
-        (faces,) = yunet.detect(self._detector, [pixels])
+        (faces,) = self._detector.detect([pixels])
         if len(faces) != 1:
             return f"a sample needs exactly one face; this one has {len(faces) or 'none'}"
-        return np.asarray(face_embedding.embed(self._embedder, [Sight(pixels, faces.boxes, faces.points)])[0])
+        return np.asarray(face_embedding.embed(self._embedder, [Sight.of(pixels, faces)])[0])
 
     def _forget(self, sample: Sample) -> None:
         """Who deletes a picture wants nothing of it to stay."""
@@ -246,10 +247,10 @@ def _arrange(album: Album, seen: dict[str, Array | str]) -> _Read:
 # The answer
 
 
-def _answer(item: Item[FaceRecognitionInput], found: yunet.Faces, embeddings: Array, known: _Known) -> FaceRecognitionOutput:
+def _answer(item: Item[FaceRecognitionInput], found: Faces, embeddings: Array, known: _Known) -> FaceRecognitionOutput:
     width, height = item.input.image.size
     scores, people = known.gallery.scores(embeddings), known.gallery.people
-    boxes, chances = found.boxes, yunet.probability(found.scores)
+    boxes, chances = found.boxes, found.chances
     numbers: Sequence[int | None] = [None for _ in chances]
     if item.state is not None:
         boxes, chances, numbers, scores = _follow(item, boxes, chances, scores, known)

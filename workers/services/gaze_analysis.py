@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from workers.contract import Models, Network
+from workers.contract import Models
 from workers.faces import Face, FaceOutput, FaceService, Seen
 from workers.lib.faces import Sight
 from workers.models import gaze, head_pose, yunet
+from workers.models.directions import DirectionEstimator, open_directions
 
 _POINTS = ("eye_left", "eye_right", "nose")  # the first three of YuNet
 _ANGLES = ("head_yaw", "head_pitch", "head_roll", "gaze_yaw", "gaze_pitch")
@@ -48,20 +49,17 @@ class GazeAnalysis(FaceService[LookingFace]):
     models = (yunet.MODEL, *head_pose.MODELS, gaze.MODEL)
     memory = 2.0  # a glance is short; two frames take away half of the noise
 
-    _head_pose: Sequence[Network]
-    _gaze: Network
+    _directions: DirectionEstimator
 
     def load(self, models: Models) -> None:
         super().load(models)
-        self._head_pose = [models.open(name) for name in head_pose.MODELS]
-        self._gaze = models.open(gaze.MODEL)
+        self._directions = open_directions(models)
 
     def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
         """[n, 11]: eyes and nose in shares of the box, so that they move with it while they are smoothed, and five angles."""
-        poses = head_pose.estimate(self._head_pose, sights)
-        looks = gaze.estimate(self._gaze, sights, poses)
+        directions = self._directions.estimate(sights)
         shares = [(sight.points[:, :3] - sight.boxes[:, None, :2]) / np.maximum(sight.boxes[:, None, 2:], 1e-3) for sight in sights]
-        return np.column_stack([np.concatenate(shares).reshape(-1, 6), poses.yaw, poses.pitch, poses.roll, *looks])
+        return np.column_stack([np.concatenate(shares).reshape(-1, 6), directions.columns])
 
     def face(self, seen: Seen) -> LookingFace:
         points = seen.box[:2] + seen.values[:6].reshape(3, 2) * seen.box[2:]

@@ -18,7 +18,8 @@ from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.faces import drawn_face
 from workers.lib import assignment
 from workers.lib.appearance import codes
-from workers.models import person_reid, yunet
+from workers.lib.faces import Faces, Sight
+from workers.models import person_reid
 from workers.scene.answer import Entity, Event, entity, remember_boxes
 from workers.scene.clock import Clock, Step
 from workers.scene.events import Sensitivity, Told, appears, disappears, happenings
@@ -110,7 +111,7 @@ class _Frame:
     state: SceneAnalysisState
     step: Step
     sightings: list[Sighting]
-    faces: yunet.Faces
+    faces: Faces
     looks: dict[int, str]
     lost: list[Track]
     seen: list[Person]
@@ -193,7 +194,7 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
         return SceneAnalysisInput(image=Image(drawn_face()))
 
 
-def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: yunet.Faces) -> _Frame:
+def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: Faces) -> _Frame:
     state = item.state if item.state is not None else SceneAnalysisState()
     state.store = item.input.store
     state.switch_off(list(item.off))
@@ -235,12 +236,10 @@ def _person(frame: _Frame, track: Track, sighting: Sighting) -> Person:
 
 def _wanted(frame: _Frame, person: Person, sighting: Sighting) -> Wanted:
     index, now = sighting.face, frame.step.now
-    chance = float(yunet.probability(frame.faces.scores[index : index + 1])[0])  # type: ignore[operator]
+    assert index is not None  # noqa: S101 - only faces that were seen are looked at
     return Wanted(
-        frame.pixels,
-        frame.faces.boxes[index],
-        frame.faces.points[index],
-        chance,
+        Sight.of(frame.pixels, frame.faces).part(index, index + 1),
+        float(frame.faces.chances[index]),
         who=now >= person.demography.due and not {"age", "gender"} <= set(person.off),
         expression=person.expressions.is_due(now) and "expression" not in person.off,
     )
