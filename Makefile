@@ -36,12 +36,12 @@ run: $(RUN) ## Set up what is missing and run everything in one process tree (PO
 	@exec $(BIN)/sensorium up $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(DEV) ## Run all tests, with real servers started for them (ARGS="-k name" for some of them, without the client's)
-	@$(BIN)/sensorium models pull
+	@$(BIN)/sensorium models pull --both
 	@$(BIN)/python -m tests.servers run -- $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore=tests/e2e --ignore=tests/newcomer $(ARGS)
 	@$(if $(ARGS),,exec $(BIN)/python tools/test_sdk.py --ends)
 
 test-sdk: $(DEV) ## Run the client's tests with every Python from 3.9 to 3.14 that this machine has
-	@$(BIN)/sensorium models pull
+	@$(BIN)/sensorium models pull --needed
 	@exec $(BIN)/python tools/test_sdk.py $(ARGS)
 
 test-newcomer: $(DEV) ## Try `make run` in a fresh clone that reaches nothing but package registries, and ask every service
@@ -71,11 +71,11 @@ bench: $(DEV) ## Measure throughput and latency (bench/README.md)
 	@exec $(BIN)/python -m bench $(ARGS)
 
 accuracy: $(DEV) ## Measure every service on labelled data (SENSORIUM_TESTDATA), write docs/accuracy.md
-	@$(BIN)/sensorium models pull
+	@$(BIN)/sensorium models pull --both
 	@exec $(BIN)/python -m bench.accuracy $(ARGS)
 
 docs-api: $(DEV) ## Write docs/api.md and the table of docs/errors.md from the code and from real answers
-	@$(BIN)/sensorium models pull
+	@$(BIN)/sensorium models pull --needed
 	@PYTHONPATH=sdk/src $(BIN)/python -m tools.api_page
 	@$(BIN)/python -m tools.errors_page
 

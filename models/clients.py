@@ -102,7 +102,7 @@ _FAULTS = (
     ),
     _fault(
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SELF_SIGNED_CERT|UNABLE_TO_.*CERT",
-        "the index's certificate is not trusted here",
+        "the index's certificate is not trusted here; name its authority's (pip: PIP_CERT, npm: NODE_EXTRA_CA_CERTS)",
         IndexUnreachable,
     ),
 )

@@ -30,7 +30,7 @@ class FetchFailed(Exception):
 
 
 class HostUnreachable(FetchFailed):
-    """There is no connection to the host: its other files cannot be had either."""
+    """The host does not answer, or nothing but that it is busy: its other files cannot be had now either."""
 
 
 class _Cut(Exception):
@@ -74,7 +74,7 @@ def fetch(url: str, part: Path, size: int, limits: FetchLimits, advance: Advance
                 raise HostUnreachable(f"{url}: {error}") from error
             failures = failures + 1 if _length(part) <= before else 0
             if failures >= limits.attempts:
-                raise FetchFailed(f"{url}: {error}") from error
+                raise (FetchFailed if came else HostUnreachable)(f"{url}: {error}") from error
             time.sleep(limits.pause * 2**failures)
 
 

@@ -126,12 +126,22 @@ class Model:
     stands_in_for: tuple[str, ...] = ()
     #: Names of models without which this one is of no use.
     companions: tuple[str, ...] = ()
+    #: Whether the services that use it answer without it too, with less.
+    optional: bool = False
 
     @property
     def in_registries(self) -> bool:
         """Whether package registries alone are enough to install it."""
         originals = self.conversion.originals if self.conversion is not None else ()
         return bool(self.artefact.packages) or (bool(originals) and all(original.packages for original in originals))
+
+    @property
+    def source_kinds(self) -> tuple[str, ...]:
+        """Of ``packages`` and ``addresses``, those that are enough to install it, in the order in which they are asked."""
+        originals = self.conversion.originals if self.conversion is not None else ()
+        addresses = self.artefact.urls or (originals and all(original.urls for original in originals))
+        found = {"packages": self.in_registries, "addresses": bool(addresses)}
+        return tuple(kind for kind, enough in found.items() if enough)
 
     def path(self, directory: Path) -> Path:
         """Where the file lies once it is installed in ``directory``."""
@@ -293,6 +303,7 @@ def _model(table: Mapping[str, Any]) -> Model:
             conversion=conversion,
             stands_in_for=tuple(table.get("stands_in_for", ())),
             companions=tuple(table.get("companions", ())),
+            optional=bool(table.get("optional", False)),
         )
     except (KeyError, TypeError) as error:
         raise ManifestError(f"{where}: {error}") from error

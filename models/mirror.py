@@ -78,6 +78,21 @@ class UrlMirror:
             yield f"{self._base}/{quote(name)}"
 
 
+class Mirrors:
+    """Several, asked one after the other."""
+
+    def __init__(self, *mirrors: Mirror) -> None:
+        self._mirrors = mirrors
+
+    def paths(self, artefact: Artefact) -> Iterator[Path]:
+        for mirror in self._mirrors:
+            yield from mirror.paths(artefact)
+
+    def urls(self, artefact: Artefact) -> Iterator[str]:
+        for mirror in self._mirrors:
+            yield from mirror.urls(artefact)
+
+
 def open_mirror(where: str | None) -> Mirror:
     """``where``: a folder (also as ``file:`` address), an http(s) address, or nothing."""
     if not where:

@@ -45,7 +45,7 @@ def _worker(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from models.commands import run
+    from models.commands import Place, run
     from models.manifest import DEFAULT_DIRECTORY, load_manifest
     from models.restrict import SOURCES, restricted
     from workers.catalog import load_catalog
@@ -55,14 +55,12 @@ def _models(args: argparse.Namespace) -> int:
     if unknown := [source for source in sources if source not in SOURCES]:
         raise SettingsError(f"SENSORIUM_MODEL_SOURCES: {unknown[0]!r} is none of {', '.join(SOURCES)}")
 
-    def models_of(service: str) -> list[str]:
-        kinds = [kind for kind in load_catalog(settings.extra_services).values() if service in ("all", kind.name)]
-        if not kinds and service != "all":
-            raise KeyError(service)
-        return sorted({model for kind in kinds for model in kind.models})
+    def services() -> dict[str, tuple[str, ...]]:
+        return {kind.name: tuple(kind.models) for kind in load_catalog(settings.extra_services).values()}
 
     mirror = settings.models_mirror if "mirror" in sources else None
-    return run(args, settings.models_dir or DEFAULT_DIRECTORY, mirror, models_of, restricted(load_manifest(), sources))
+    directory = settings.models_dir or DEFAULT_DIRECTORY
+    return run(args, Place(directory, mirror, restricted(load_manifest(), sources), services, settings.preferred_models))
 
 
 def _account(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ def pull(*words: str, into: Path, mirror: Path, manifest: Manifest) -> int:
     """`sensorium models pull …`"""
     parser = argparse.ArgumentParser()
     commands.add_arguments(parser)
-    return commands.run(parser.parse_args(["pull", "--quiet", *words]), into, str(mirror), manifest=manifest)
+    return commands.run(parser.parse_args(["pull", "--quiet", *words]), commands.Place(into, str(mirror), manifest, dict))
 
 
 def service(folder: Path, manifest: Manifest) -> TextToSpeech:

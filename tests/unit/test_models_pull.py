@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -15,12 +14,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from models import commands
 from models.convert import PROGRAMS, Program
 from models.fetch import FetchLimits
 from models.manifest import Artefact, Conversion, Model, State
 from models.mirror import FolderMirror, Mirror, UrlMirror, open_mirror
-from models.pull import Puller, PullFailed, PullSettings
+from models.obtain import PullSettings
+from models.pull import Puller, PullFailed
 from tests.unit.models_server import FileServer, serving
 
 CONTENT = random.Random(2).randbytes(400_000)
@@ -115,7 +114,7 @@ def test_a_host_without_a_connection_is_asked_once(tmp_path: Path) -> None:
         models.append(model(artefact(CONTENT[:1000], f"{unreachable}/b", f"{server.url}/b", file="task/b.onnx")))
         (failure,) = Puller(tmp_path, None, SETTINGS).pull_all(models, lambda *_: None)
     assert str(failure).count("refused") == 1
-    assert str(failure).count("not asked, there was no connection") == 1
+    assert str(failure).count("not asked, the host does not answer") == 1
 
 
 def test_a_stale_part_costs_one_more_download(tmp_path: Path) -> None:
@@ -254,38 +253,3 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(PullFailed, match="denied"):
         Puller(tmp_path, None, SETTINGS).pull(model(artefact()))
-
-
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    commands.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-class TestCommands:
-    def test_list_and_verify_say_what_is_missing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert commands.run(arguments("list"), tmp_path, None) == 0
-        assert commands.run(arguments("verify", "yunet"), tmp_path, None) == 1
-        said = capsys.readouterr()
-        assert "yunet: missing" in said.out
-        assert "sensorium models pull yunet" in said.err
-
-    def test_unknown_names(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        def models_of(service: str) -> tuple[str, ...]:
-            raise KeyError(service)
-
-        assert commands.run(arguments("pull", "nonsense"), tmp_path, None) == 2
-        assert commands.run(arguments("pull", "--service", "nonsense"), tmp_path, None, models_of) == 2
-        assert "no service is called 'nonsense'" in capsys.readouterr().err
-
-    def test_a_service_without_models_needs_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        services: dict[str, tuple[str, ...]] = {"none": ()}
-        assert commands.run(arguments("pull", "--quiet", "--service", "none"), tmp_path, None, services.__getitem__) == 0
-        assert left_over(tmp_path) == []
-        assert capsys.readouterr().out == ""
-
-    def test_a_pull_that_fails_says_what_mends_it(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        nowhere = str(tmp_path / "nowhere")
-        services = {"faces": ("yunet",)}
-        assert commands.run(arguments("pull", "--service", "faces"), tmp_path / "models", nowhere, services.__getitem__) == 1
-        assert "the mirror" in capsys.readouterr().err
