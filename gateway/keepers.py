@@ -100,14 +100,15 @@ class SessionKeeper:
 
     async def _close(self, turn: Turn) -> None:
         try:
-            await self._broker.publish(closing_message(self._ids, turn, self._settings.deadline_seconds))
+            await self._broker.publish(closing_message(self._ids, turn, self._settings.closing_seconds))
             metrics.SESSIONS_CLOSED.inc()
         except Unavailable as error:
             log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
 
 
 def closing_message(ids: JobIds, turn: Turn, lasts: float) -> Message:
-    """The job that closes a session. ``lasts``: its deadline in seconds."""
+    """The job that closes a session. ``lasts``: its deadline in seconds. It is not that of other jobs: people in view when the last
+    frame came are counted by it, however long no worker was there."""
     tenant, service, version, _ = parse_session_key(turn.session)
     now = time.time()
     job_id = ids.make(owner_of(tenant, service, version), synchronous=False)

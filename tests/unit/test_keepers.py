@@ -235,7 +235,7 @@ async def test_a_silent_session_is_closed_by_an_ordinary_job(house: House) -> No
         job = await take(arrived)
     assert job.turn == Turn(SESSION, number + 1, closing=True)
     assert (job.service, job.version, job.tenant) == ("misbehaver", 1, TENANT)
-    assert job.deadline - job.created == pytest.approx(house.settings.deadline_seconds)
+    assert job.deadline - job.created == pytest.approx(house.settings.closing_seconds)
     assert IDS.read(job.id, owner_of(TENANT, "misbehaver", 1)) is not None
 
 
