@@ -50,6 +50,8 @@ class DeadLetterKeeper:
         try:
             if job is None:
                 await self._archivist.keep(delivery.body, letter, None)
+            elif _comes_again(job, reason):
+                log.warning("session.closing_died", reason=reason, job=job.id)
             elif not (delivery.redelivered and await self._was_requeued(job)):
                 await self._write_failure(job, reason)
                 await self._archivist.keep(delivery.body, letter, job)
@@ -78,6 +80,12 @@ class DeadLetterKeeper:
         """What was stored for this job alone ends with it; the archive has what it needs."""
         for blob_id in filter(is_job_file, job.blobs.values()):
             await self._stores.blobs.delete(*blob_place(job.tenant, blob_id))
+
+
+def _comes_again(job: Job, reason: str) -> bool:
+    """Whether it is the closing of a session that did not die of its attempts: the session keeps its state, and the lease on its
+    closing ends, so that another one is sent. To give its turn up would forget the state, with everybody in view."""
+    return job.turn is not None and job.turn.closing and reason != "rejected" and time.time() <= job.deadline
 
 
 class SessionKeeper:
