@@ -6,10 +6,13 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+
 from gateway.keepers import SessionKeeper
+from shared.errors import QueueFull
 from shared.events import Done
 from shared.jobs import Job, Turn, session_key
-from shared.ports import Delivery
+from shared.ports import Delivery, Message
 from shared.visits import VISITS, decode_visit
 from tests.contract import brokers
 from tests.contract.benches import OpenBench, bench, open_bench_with
@@ -91,3 +94,22 @@ async def test_a_session_that_ends_while_no_worker_is_there(open_bench_with: Ope
             assert await kept(bench, 1) == {"ann"}
         finally:
             keeper.cancel()
+
+
+async def test_visits_that_cannot_be_handed_over_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorders are away and their queue is full: the closing waits for them, and is not given up for it."""
+    await bench.start_runner(attempts=2)
+    closing = await in_view(bench, "ann")
+    publish, refused = bench.broker.publish, 0
+
+    async def full_at_first(message: Message) -> None:
+        nonlocal refused
+        if message.queue == VISITS and refused < 6:
+            refused += 1
+            raise QueueFull(retry_after=0.01)
+        await publish(message)
+
+    monkeypatch.setattr(bench.broker, "publish", full_at_first)
+    assert isinstance(await bench.do(closing), Done)
+    assert refused == 6
+    assert await kept(bench, 1) == {"ann"}
