@@ -50,6 +50,8 @@ class DeadLetterKeeper:
         try:
             if job is None:
                 await self._archivist.keep(delivery.body, letter, None)
+            elif _comes_again(job, reason):
+                log.warning("session.closing_died", reason=reason, job=job.id)
             elif not (delivery.redelivered and await self._was_requeued(job)):
                 await self._write_failure(job, reason)
                 await self._archivist.keep(delivery.body, letter, job)
@@ -80,6 +82,12 @@ class DeadLetterKeeper:
             await self._stores.blobs.delete(*blob_place(job.tenant, blob_id))
 
 
+def _comes_again(job: Job, reason: str) -> bool:
+    """Whether it is the closing of a session that did not die of its attempts: the session keeps its state, and the lease on its
+    closing ends, so that another one is sent. To give its turn up would forget the state, with everybody in view."""
+    return job.turn is not None and job.turn.closing and reason != "rejected" and time.time() <= job.deadline
+
+
 class SessionKeeper:
     """Closes sessions that fell silent by an ordinary job with the next number."""
 
@@ -100,14 +108,15 @@ class SessionKeeper:
 
     async def _close(self, turn: Turn) -> None:
         try:
-            await self._broker.publish(closing_message(self._ids, turn, self._settings.deadline_seconds))
+            await self._broker.publish(closing_message(self._ids, turn, self._settings.closing_seconds))
             metrics.SESSIONS_CLOSED.inc()
         except Unavailable as error:
             log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
 
 
 def closing_message(ids: JobIds, turn: Turn, lasts: float) -> Message:
-    """The job that closes a session. ``lasts``: its deadline in seconds."""
+    """The job that closes a session. ``lasts``: its deadline in seconds. It is not that of other jobs: people in view when the last
+    frame came are counted by it, however long no worker was there."""
     tenant, service, version, _ = parse_session_key(turn.session)
     now = time.time()
     job_id = ids.make(owner_of(tenant, service, version), synchronous=False)

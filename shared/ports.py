@@ -170,7 +170,8 @@ class SessionStore(Protocol):
     async def expired(self) -> list[Turn]:
         """Closing turns of the sessions that fell silent, each claimed by one caller for a while.
 
-        A claim that is not followed by the closing turn's `save` within the lease is given again, with the same number.
+        A claim that is not followed by the closing turn's `save` within the lease is given again, with the same number, and the
+        session is kept meanwhile, for a stated time after it fell silent.
         """
 
 

@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     closing_lease_seconds: float = Field(
         30, gt=0, description="The closing of a silent session that is not done within this time is sent again"
     )
+    closing_seconds: float = Field(
+        7 * 86400,
+        gt=0,
+        le=30 * 86400,
+        description="A silent session that no worker could close is kept for this time, with the visits that it has to bring",
+    )
 
     # Streams of frames
     stream_window: int = Field(4, gt=0, le=1024, description="Most frames of a stream that are under way at a time")

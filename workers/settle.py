@@ -44,10 +44,11 @@ class Settler:
         begin, began = time.perf_counter(), time.time()
         plain: list[tuple[Work, Event]] = []
         turns: list[tuple[Work, Outcome]] = []
+        returned: list[Awaitable[None]] = []
         unkept = await self._keep_visits([pair for pair in zip(works, outcomes, strict=True) if pair[1].visits])
         for work, outcome in zip(works, outcomes, strict=True):
             if work.job.id in unkept:
-                self._return_later(work, unkept[work.job.id])
+                returned.append(self._return_unkept(work, unkept[work.job.id]))
             elif outcome.event is None or (outcome.retry is not None and work.attempt < self._attempts):
                 self._return_later(work, outcome.retry)
             elif work.job.turn is not None and work.seen is not None:
@@ -56,6 +57,7 @@ class Settler:
                 plain.append((work, outcome.event))
         await self._append(plain)
         saved = await asyncio.gather(*(self._save(work, outcome) for work, outcome in turns))  # one round trip for all sessions
+        await asyncio.gather(*returned)
         refused = [work for (work, _), ended in zip(turns, saved, strict=True) if not ended]
         self._seconds.observe(time.perf_counter() - begin)
         for work in works:
@@ -164,6 +166,16 @@ class Settler:
         self._deletions.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.warning("job.file_left", service=self._service)  # it expires by itself
+
+    async def _return_unkept(self, work: Work, error: PerceptionError) -> None:
+        """Give back a work whose visits could not be handed over. It is no attempt: the worker did its part, and a job that was
+        given up for a queue of visits that takes none would take its visits with it."""
+        if work.counted:
+            try:
+                await self._stores.results.count_attempt(work.job.id, -1)
+            except StoreAway:
+                log.warning("store.away", service=self._service, works=1)
+        self._return_later(work, error)
 
     def _return_later(self, work: Work, error: PerceptionError | None) -> None:
         pause = self._retry_pause if error is None or error.retry_after is None else error.retry_after

@@ -137,6 +137,7 @@ class MemorySessions:
     def __init__(self, results: MemoryResults, settings: Settings) -> None:
         self._results = results
         self._seconds, self._lease = settings.session_seconds, settings.closing_lease_seconds
+        self._closing_seconds = settings.closing_seconds
         self._sessions: Expiring[_Session] = Expiring(settings.session_seconds + settings.result_seconds)
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
@@ -183,6 +184,7 @@ class MemorySessions:
             if not found.closing:
                 found.numbered += 1
                 found.closing = found.numbered
+            if now < found.due + self._closing_seconds:
                 self._sessions.keep(name, found)
             found.wake = now + self._lease
             turns.append(Turn(name, found.closing, closing=True))

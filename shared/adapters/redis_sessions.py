@@ -86,22 +86,24 @@ if finished > before then redis.call('PUBLISH', ARGV[9], finished) end
 return 1
 """,
 )
-# KEYS: expiries. ARGV: prefix of sessions, lease, record time (milliseconds), most. Returns name, number, name, number…
+# KEYS: expiries. ARGV: prefix of sessions, lease, time to keep a session that is not closed (milliseconds), most.
+# Returns name, number, name, number…
 _EXPIRED = Script.of(
     _NOW,
     """
 local found, time = {}, now()
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[4])) do
   local session = ARGV[1] .. name
-  local closing = redis.call('HGET', session, 'closing')
+  local fields = redis.call('HMGET', session, 'closing', 'due')
+  local closing, left = fields[1], tonumber(fields[2] or time) + ARGV[3] - time
   if redis.call('EXISTS', session) == 0 then
     redis.call('ZREM', KEYS[1], name)
   else
     if not closing then
       closing = redis.call('HINCRBY', session, 'numbered', 1)
       redis.call('HSET', session, 'closing', closing)
-      redis.call('PEXPIRE', session, ARGV[3])
     end
+    if left > redis.call('PTTL', session) then redis.call('PEXPIRE', session, left) end
     redis.call('ZADD', KEYS[1], time + ARGV[2], name)
     found[#found + 1] = name
     found[#found + 1] = tonumber(closing)
@@ -125,6 +127,7 @@ class RedisSessions:
         self._session_ms = max(1, round(settings.session_seconds * 1000))
         self._record_ms = self._session_ms + results.ttl
         self._lease_ms = max(1, round(settings.closing_lease_seconds * 1000))
+        self._closing_ms = max(1, round(settings.closing_seconds * 1000))
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._reading: set[asyncio.Task[None]] = set()
         feed.on_resume(self._resume)
@@ -170,7 +173,7 @@ class RedisSessions:
             self._leave(session, parked)
 
     async def expired(self) -> list[Turn]:
-        arguments = (self._prefix, self._lease_ms, self._record_ms, _CLAIMS_AT_A_TIME)
+        arguments = (self._prefix, self._lease_ms, self._closing_ms, _CLAIMS_AT_A_TIME)
         reply = await self._commands.run(_EXPIRED, (self._expiries,), arguments)
         return [Turn(name.decode(), number, closing=True) for name, number in zip(reply[::2], reply[1::2], strict=True)]
 

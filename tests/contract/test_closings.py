@@ -6,15 +6,19 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+
+from gateway.keepers import SessionKeeper
+from shared.errors import QueueFull
 from shared.events import Done
 from shared.jobs import Job, Turn, session_key
-from shared.ports import Delivery
+from shared.ports import Delivery, Message
 from shared.visits import VISITS, decode_visit
 from tests.contract import brokers
-from tests.contract.benches import bench
-from tests.fakes import TENANT, Bench, make_job, misbehaver
+from tests.contract.benches import OpenBench, bench, open_bench_with
+from tests.fakes import IDS, TENANT, Bench, make_job, misbehaver
 
-__all__ = ["bench"]
+__all__ = ["bench", "open_bench_with"]
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 
@@ -69,3 +73,43 @@ async def test_sessions_that_end_in_a_batch_with_other_jobs(bench: Bench) -> Non
     answers = [await bench.final(job.id) for job in (*closings, other)]
     assert all(isinstance(answer, Done) for answer in answers), answers
     assert await kept(bench, 2) == {"ann", "ben"}
+
+
+async def test_a_session_that_ends_while_no_worker_is_there(open_bench_with: OpenBench) -> None:
+    """Its closing waits for longer than a job may that somebody waits for."""
+    async with open_bench_with(session_seconds=0.2, deadline_seconds=0.1) as bench:
+        runner = await bench.start_runner()
+        turn = Turn(SESSION, await bench.stores.sessions.number(SESSION))
+        assert isinstance(await bench.do(make_job(turn=turn, mark="ann")), Done)
+        await runner.stop()
+        keeper = asyncio.create_task(SessionKeeper(bench.settings, bench.broker, bench.stores, IDS).keep_closing(0.01))
+        try:
+
+            async def waits() -> bool:
+                return (await bench.broker.depth("misbehaver")).ready == 1
+
+            await brokers.until(waits)
+            await asyncio.sleep(2 * bench.settings.deadline_seconds)
+            await bench.start_runner()
+            assert await kept(bench, 1) == {"ann"}
+        finally:
+            keeper.cancel()
+
+
+async def test_visits_that_cannot_be_handed_over_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorders are away and their queue is full: the closing waits for them, and is not given up for it."""
+    await bench.start_runner(attempts=2)
+    closing = await in_view(bench, "ann")
+    publish, refused = bench.broker.publish, 0
+
+    async def full_at_first(message: Message) -> None:
+        nonlocal refused
+        if message.queue == VISITS and refused < 6:
+            refused += 1
+            raise QueueFull(retry_after=0.01)
+        await publish(message)
+
+    monkeypatch.setattr(bench.broker, "publish", full_at_first)
+    assert isinstance(await bench.do(closing), Done)
+    assert refused == 6
+    assert await kept(bench, 1) == {"ann"}

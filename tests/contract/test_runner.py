@@ -15,10 +15,10 @@ from shared.jobs import Job, Turn, session_key
 from shared.ports import DEAD_LETTERS, Delivery, Entry, Message
 from shared.visits import VISITS, decode_visit
 from tests.contract import brokers
-from tests.contract.benches import bench
+from tests.contract.benches import bench, open_bench_with
 from tests.fakes import TENANT, Bench, make_job, misbehaver
 
-__all__ = ["bench"]
+__all__ = ["bench", "open_bench_with"]
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 

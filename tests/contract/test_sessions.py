@@ -250,6 +250,31 @@ async def test_a_lost_closing_is_given_again_with_its_number(open_pair: OpenPair
         assert await pair.gateway.sessions.expired() == []
 
 
+async def test_a_session_that_cannot_be_closed_is_kept_for_whoever_closes_it(open_pair: OpenPair) -> None:
+    """Longer than a session whose closing is done."""
+    async with open_pair(session_seconds=0.1, result_seconds=0.2, closing_lease_seconds=0.1) as pair:
+        (turn,) = await number(pair.gateway, 1)
+        await apply(pair.worker, turn)
+        begin = time.monotonic()
+        while time.monotonic() - begin < 1:
+            (closing,) = await claimed(pair.gateway)
+        assert (await pair.worker.sessions.load(SESSION)).state == b"state"
+        assert await apply(pair.worker, closing)
+
+
+async def test_a_session_that_is_never_closed_is_not_kept_for_ever(open_pair: OpenPair) -> None:
+    times = {"session_seconds": 0.1, "result_seconds": 0.1, "closing_lease_seconds": 0.05, "closing_seconds": 0.5}
+    async with open_pair(**times) as pair:
+        (turn,) = await number(pair.gateway, 1)
+        await apply(pair.worker, turn)
+
+        async def forgotten() -> bool:
+            await pair.gateway.sessions.expired()
+            return (await pair.worker.sessions.load(SESSION)).numbered == 0
+
+        await until(forgotten)
+
+
 async def test_a_frame_after_the_claim_begins_anew(open_pair: OpenPair) -> None:
     async with open_pair(session_seconds=0.2, closing_lease_seconds=0.4) as pair:
         (turn,) = await number(pair.gateway, 1)
@@ -322,7 +347,7 @@ async def test_a_record_is_forgotten_in_the_end(open_pair: OpenPair) -> None:
 
 
 async def test_redis_keeps_no_trace(redis_server: Any, namespace: str) -> None:
-    times = {"session_seconds": 0.1, "result_seconds": 0.3, "closing_lease_seconds": 0.2}
+    times = {"session_seconds": 0.1, "result_seconds": 0.3, "closing_lease_seconds": 0.2, "closing_seconds": 0.5}
     async with redis_pair(redis_server.url, namespace, **times) as pair:
         turns = await number(pair.gateway, 3)
         await give_up(pair.worker, turns[2])

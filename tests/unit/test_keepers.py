@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from gateway.keepers import DeadLetterKeeper, SessionKeeper
+from gateway.keepers import DeadLetterKeeper, SessionKeeper, closing_message
 from shared.adapters.memory_broker import MemoryServer, open_broker
 from shared.adapters.memory_store import open_stores
 from shared.errors import StoreAway
 from shared.events import Done, Event, Failed
 from shared.jobs import Job, Turn, blob_place, decode_job, job_files_of, owner_of, session_key
-from shared.ports import DEAD_LETTERS, Broker, Delivery, Entry, Message, Stores
+from shared.ports import DEAD_LETTERS, Broker, Delivery, Entry, Message, Snapshot, Stores
 from shared.settings import Settings
 from tests.fakes import IDS, TENANT, make_job
 
@@ -235,7 +235,7 @@ async def test_a_silent_session_is_closed_by_an_ordinary_job(house: House) -> No
         job = await take(arrived)
     assert job.turn == Turn(SESSION, number + 1, closing=True)
     assert (job.service, job.version, job.tenant) == ("misbehaver", 1, TENANT)
-    assert job.deadline - job.created == pytest.approx(house.settings.deadline_seconds)
+    assert job.deadline - job.created == pytest.approx(house.settings.closing_seconds)
     assert IDS.read(job.id, owner_of(TENANT, "misbehaver", 1)) is not None
 
 
@@ -269,6 +269,24 @@ async def test_a_closing_that_got_lost_is_sent_again_with_its_number(house: Hous
     async with closing(house):
         turns = [(await take(arrived)).turn for _ in range(2)]
     assert turns == [Turn(SESSION, number + 1, closing=True)] * 2
+
+
+async def test_a_closing_that_went_round_too_often_is_sent_again(house: House) -> None:
+    """Workers without a store give every message back, and after a hundred times the broker has enough of it."""
+    number = await apply_frame(house)
+    turn = Turn(SESSION, await house.stores.sessions.number(SESSION), closing=True)
+    worker = await house.broker.consume(QUEUE, 1, lambda delivery: delivery.reject(requeue=True))
+    await house.broker.publish(closing_message(IDS, turn, 60.0))
+    await until(lambda: has_letters(house, 1))
+    await worker.stop()
+    async with burying(house):
+        await until(house.no_letters)
+    assert await house.stores.sessions.load(SESSION) == Snapshot(b"state", number, turn.number)
+    arrived = await closings(house)
+    async with closing(house):
+        again = (await take(arrived)).turn
+    assert again is not None
+    assert again.closing
 
 
 async def test_a_closing_that_could_not_be_sent_is_sent_later(house: House) -> None:
