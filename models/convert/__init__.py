@@ -39,6 +39,7 @@ PROGRAMS: Mapping[str, Program] = {
     "openvino": Program("openvino", "convert"),
     "faceapi-age-gender": Program("faceapi", "age_gender"),
     "faceapi-expression": Program("faceapi", "expression"),
+    "faceapi-recognition": Program("faceapi", "recognition"),
     "dynamic-batch": Program("dynamic_batch", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),

@@ -1,8 +1,8 @@
-"""The two small networks of face-api.js: tensorflow.js shards (weights only, 8 bits) → ONNX.
+"""Networks of face-api.js: tensorflow.js shards (weights only, 8 bits) → ONNX.
 
-The shards carry no graph; the layers are those of face-api.js (`ageGenderNet` on `TinyXception`, and
-`faceExpressionNet` on `FaceFeatureExtractor`). Input of both: ``input`` float32 [N, 3, 112, 112], RGB, 0..255, with the
-networks' own normalisation inside the graph.
+The shards carry no graph; the layers are those of face-api.js (`ageGenderNet` on `TinyXception`, `faceExpressionNet` on
+`FaceFeatureExtractor`, `faceRecognitionNet`). Input of all: ``input`` float32 [N, 3, side, side], RGB, 0..255, with the
+networks' own normalisation inside the graph; the side is 112, of the recognition network 150.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from models.convert.build import BATCH, Array, Graph, floats
 
 _MEAN = np.array([122.782, 117.001, 104.298], np.float32).reshape(1, 3, 1, 1)
 _SIDE = 112
+_RECOGNITION_SIDE = 150
 
 
 def age_gender(files: Files) -> onnx.ModelProto:
@@ -49,6 +50,43 @@ def expression(files: Files) -> onnx.ModelProto:
     return net.model("faceapi_expression", {"expression": 7})
 
 
+def recognition(files: Files) -> onnx.ModelProto:
+    """Output ``embedding`` [N, 128]: dlib's residual network of 29 convolutions, `dlib_face_recognition_resnet_model_v1`.
+
+    Divided by 255 after the mean is subtracted, as @vladmandic/face-api does (dlib divides by 256).
+    """
+    net = _Net(_weights(files))
+    x = net.normalised(255)
+    x = net.relu(net.scaled(x, "conv32_down", stride=2))
+    x = net.graph.op("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2])
+    side = ((_RECOGNITION_SIDE - 7) // 2 + 1 - 3) // 2 + 1
+    for width, count in ((32, 3), (64, 3), (128, 2), (256, 2)):
+        if width > 32:
+            x, side = _residual_down(net, x, f"conv{width}_down", side, new_channels=width // 2)
+        for block in range(count):
+            name = f"conv{width}_{block + 1}"
+            y = net.scaled(net.relu(net.scaled(x, f"{name}/conv1")), f"{name}/conv2")
+            x = net.relu(net.graph.op("Add", [y, x]))
+    x, _ = _residual_down(net, x, "conv256_down_out", side, new_channels=0)
+    x = net.graph.op("Flatten", [net.graph.op("GlobalAveragePool", [x])], axis=1)
+    net.graph.op("MatMul", [x, net.weight("fc")], "embedding")
+    return net.model("faceapi_recognition", {"embedding": 128}, _RECOGNITION_SIDE)
+
+
+def _residual_down(net: _Net, x: str, name: str, side: int, new_channels: int) -> tuple[str, int]:
+    """Half the height and width; returns the value and its side.
+
+    The shortcut is pooled, and zeros take the place of the channels that it has not. Where the convolution gives one row and
+    column less than the pooling, zeros take their place below and at the right.
+    """
+    y = net.scaled(net.relu(net.scaled(x, f"{name}/conv1", stride=2)), f"{name}/conv2")
+    shortcut = net.graph.op("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    pooled, convolved = side // 2, (side - 3) // 2 + 1
+    y = net.padded(y, [0, 0, pooled - convolved, pooled - convolved])
+    shortcut = net.padded(shortcut, [0, new_channels, 0, 0])
+    return net.relu(net.graph.op("Add", [shortcut, y])), pooled
+
+
 def _reduction(net: _Net, x: str, name: str, activate: bool = True) -> str:
     y = net.separable(net.relu(x) if activate else x, f"{name}/separable_conv0")
     y = net.separable(net.relu(y), f"{name}/separable_conv1")
@@ -71,7 +109,7 @@ def _dense_block(net: _Net, x: str, name: str, first: bool) -> str:
 
 
 class _Net:
-    """The layers that both networks are made of; ``weights`` in tensorflow's order (height, width, in, out)."""
+    """The layers that the networks are made of; ``weights`` in tensorflow's order (height, width, in, out)."""
 
     def __init__(self, weights: dict[str, Array]) -> None:
         self.graph = Graph()
@@ -109,9 +147,28 @@ class _Net:
         weights = [self.graph.weight(self._weights[f"{name}/{part}"]) for part in ("weights", "bias")]
         return self.graph.op("Gemm", [x, *weights], output)
 
-    def model(self, name: str, outputs: dict[str, int]) -> onnx.ModelProto:
+    def scaled(self, x: str, name: str, stride: int = 1) -> str:
+        """A convolution and the scaling of each channel after it, as one; not padded where it halves the sides."""
+        factors = self._weights[f"{name}/scale/weights"]
+        kernel = self._weights[f"{name}/conv/filters"].transpose(3, 2, 0, 1) * factors.reshape(-1, 1, 1, 1)
+        bias = self._weights[f"{name}/conv/bias"] * factors + self._weights[f"{name}/scale/biases"]
+        padding = "SAME_UPPER" if stride == 1 else "VALID"
+        weights = [self.graph.weight(kernel), self.graph.weight(bias)]
+        sides = list(kernel.shape[2:])
+        return self.graph.op("Conv", [x, *weights], strides=[stride, stride], kernel_shape=sides, auto_pad=padding)
+
+    def padded(self, x: str, after: list[int]) -> str:
+        """Zeros ``after`` each of the four axes (batch, channels, height, width), where there are any to add."""
+        if not any(after):
+            return x
+        return self.graph.op("Pad", [x, self.graph.weight(np.array([0, 0, 0, 0, *after], np.int64))])
+
+    def weight(self, name: str) -> str:
+        return self.graph.weight(self._weights[name])
+
+    def model(self, name: str, outputs: dict[str, int], side: int = _SIDE) -> onnx.ModelProto:
         results = [floats(output, BATCH, width) for output, width in outputs.items()]
-        return self.graph.model(name, [floats("input", BATCH, 3, _SIDE, _SIDE)], results)
+        return self.graph.model(name, [floats("input", BATCH, 3, side, side)], results)
 
     def _conv(self, x: str, kernel: Array, bias: str, stride: int) -> str:
         weights = [self.graph.weight(kernel), self.graph.weight(self._weights[bias])]

@@ -27,11 +27,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.integration.conftest import FORMS, QUICK, start_system
 from tests.integration.processes import System, post_job, running_system
 from tests.servers import Server
-from tests.services.helpers import astronaut, jpeg, network
+from tests.services.helpers import all_models, astronaut, jpeg
 from workers.catalog import load_catalog
 from workers.contract import Image
 from workers.lib.faces import Sight
-from workers.models import face_embedding, yunet
+from workers.models.face_detector import open_face_detector
+from workers.models.face_embedder import open_face_embedder
 
 MARK = b"canary-5f0d9c1be2a74d03"
 LARGE_BYTES = 1_500_000  # more than travels inside a message
@@ -56,8 +57,8 @@ def marked(size: int = 0) -> bytes:
 def embeddings() -> list[bytes]:
     """Pieces of the face's embedding as they would lie in memory, whole and halved in precision."""
     image = cv2.imdecode(np.frombuffer(marked(), np.uint8), cv2.IMREAD_COLOR)
-    (faces,) = yunet.detect(network(yunet.MODEL), [image])
-    (vector,) = face_embedding.embed(network(face_embedding.MODEL), [Sight(image, faces.boxes, faces.points)])
+    (faces,) = open_face_detector(all_models()).detect([image])
+    (vector,) = open_face_embedder(all_models()).embed([Sight.of(image, faces)])
     starts = range(0, len(vector) - NUMBERS, NUMBERS)
     return [vector[start : start + NUMBERS].astype(kind).tobytes() for start in starts for kind in (np.float32, np.float16)]
 

@@ -9,14 +9,15 @@ from shared.errors import StoreAway, Unavailable
 from tests.services.albums import Blobs, Counting, CountingModels, changed, confidences, job, nobody, somebody_else, two_people
 from tests.services.helpers import answer, astronaut, jpeg, loaded
 from workers.contract import NO_BLOB, Item
-from workers.models import face_embedding, yunet
+from workers.models import yunet
+from workers.models.face_embedder import open_face_embedder
 from workers.services.face_recognition import FaceRecognition
 
 
 def counted() -> tuple[FaceRecognition, Counting]:
     models, service = CountingModels(), FaceRecognition()
     service.load(models)
-    return service, models.opened[face_embedding.MODEL]
+    return service, models.opened[open_face_embedder(models).name]
 
 
 def test_a_sample_costs_work_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.lib.gallery import EVEN_SCORE, Gallery, Kept, confidence, likeliest, smooth
+from workers.lib.gallery import Calibration, Gallery, Kept, likeliest, smooth
 
 
 def directions(count: int, dimensions: int = 16, seed: int = 0) -> np.ndarray:
@@ -46,12 +46,14 @@ def test_ten_thousand_samples_are_one_product() -> None:
 
 
 def test_confidence() -> None:
-    assert confidence(np.array([EVEN_SCORE])).tolist() == [0.5]
-    low, high = confidence(np.array([0.1, 0.65]))
-    assert low < 0.03
-    assert high > 0.98
-    assert confidence(np.array([-np.inf])).tolist() == [0.0]
-    assert bool(np.all(np.diff(confidence(np.linspace(-1, 1, 50))) > 0))
+    calibration = Calibration(even=0.36, slope=14.0)
+    assert calibration.confidence(np.array([0.36])).tolist() == [0.5]
+    low, high = calibration.confidence(np.array([0.1, 0.65]))
+    assert low == pytest.approx(1 / (1 + np.exp(14 * 0.26)))
+    assert high == pytest.approx(1 / (1 + np.exp(-14 * 0.29)))
+    assert calibration.confidence(np.array([-np.inf])).tolist() == [0.0]
+    assert bool(np.all(np.diff(calibration.confidence(np.linspace(-1, 1, 50))) > 0))
+    assert Calibration(even=0.95, slope=1e6).confidence(np.array([-1.0, 1.0])).tolist() == [0.0, 1.0]
 
 
 def test_the_first_frame_counts_alone() -> None:

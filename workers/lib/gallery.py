@@ -16,9 +16,20 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-#: The score at which it is as likely as not that this is the person, and how fast the odds grow with the score (their
-#: logarithm, for each unit of it).
-EVEN_SCORE, SLOPE = 0.36, 14.0
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How the scores of one network become probabilities: a logistic curve."""
+
+    #: The score at which it is as likely as not that the face is the person's.
+    even: float
+    #: How fast the logarithm of the odds grows, for each unit of the score.
+    slope: float
+
+    def confidence(self, scores: Array) -> Array:
+        """The probability [...] that a face with these ``scores`` is the person's: 0 where there are no samples."""
+        with np.errstate(over="ignore"):
+            return np.asarray(1 / (1 + np.exp(-self.slope * (np.asarray(scores, np.float64) - self.even))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +67,6 @@ class Gallery:
             means = np.add.reduceat(cosines, self.firsts, axis=0) / counts[:, None]
             scores[:, self.known] = ((np.maximum.reduceat(cosines, self.firsts, axis=0) + means) / 2).T
         return scores
-
-
-def confidence(scores: Array) -> Array:
-    """The probability [...] that a face with these ``scores`` is the person's: 0 where there are no samples.
-
-    A logistic curve: with this network and this score faces of the same person reach 0.65 on average and of two persons
-    hardly ever 0.32.
-    """
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-SLOPE * (np.asarray(scores, np.float64) - EVEN_SCORE))))
 
 
 def smooth(scores: Array, people: Sequence[str], before: Mapping[str, float], gain: float) -> Array:

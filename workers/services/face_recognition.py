@@ -15,15 +15,17 @@ from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from shared.errors import InputTooLarge, PerceptionError, Unavailable
-from workers.contract import NO_BLOB, Image, Item, Models, Network, Sample, Service
+from workers.contract import NO_BLOB, Image, Item, Models, Sample, Service
 from workers.faces import MOST_FACES, MOST_FACES_ON_CPU, Face, FaceInput, FaceOutput, detect_faces, drawn_face
 from workers.lib.boxes import clip_boxes
 from workers.lib.faces import Faces, Sight, in_groups
-from workers.lib.gallery import Gallery, Kept, confidence, likeliest, smooth
+from workers.lib.gallery import Calibration, Gallery, Kept, likeliest, smooth
 from workers.lib.image import decode_image
 from workers.lib.tracks import Tracks, follow
-from workers.models import face_embedding, yunet
+from workers.models import face_embedder, yunet
 from workers.models.face_detector import FaceDetector, open_face_detector
+from workers.models.face_embedder import FaceEmbedder, open_face_embedder
+from workers.models.weights import digest
 
 Array = npt.NDArray[Any]
 
@@ -81,7 +83,10 @@ class FaceRecognitionOutput(FaceOutput[NamedFace]):
 
 
 class FaceRecognitionState(BaseModel):
-    """Of each followed face the scores of the likeliest people, smoothed; they are void once the ``album`` is another."""
+    """Of each followed face the scores of the likeliest people, smoothed.
+
+    ``album``: digest of the album, and of the networks that read it; the scores are void once it is another.
+    """
 
     tracks: Tracks = Field(default_factory=Tracks)
     scores: dict[int, dict[str, float]] = Field(default_factory=dict)
@@ -90,7 +95,10 @@ class FaceRecognitionState(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An album whose samples were looked at. ``faults``: person, position of the sample, what is wrong with its picture."""
+    """An album whose samples were looked at. ``faults``: person, position of the sample, what is wrong with its picture.
+
+    ``digest``: of the people, of the samples that serve, and of the networks that read them.
+    """
 
     gallery: Gallery
     faults: tuple[tuple[str, int, str], ...]
@@ -120,19 +128,22 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
     input_type = FaceRecognitionInput
     output_type = FaceRecognitionOutput
     state_type: ClassVar[type[BaseModel]] = FaceRecognitionState
-    models = (yunet.MODEL, face_embedding.MODEL)
+    models = (yunet.MODEL, face_embedder.MODEL)
     purpose = frozenset({"identification"})
     max_batch = 16
 
     _detector: FaceDetector
-    _embedder: Network
+    _embedder: FaceEmbedder
+    #: Stands for the detector and the embedder: what is kept of faces is kept with it.
+    _weights: str
 
     def __init__(self) -> None:
         self._samples: Kept[tuple[str, str], Array | str] = Kept(KEPT_SAMPLES)
-        self._albums: Kept[tuple[tuple[str, ...], ...], _Read] = Kept(KEPT_ALBUMS)
+        self._albums: Kept[tuple[str, tuple[tuple[str, ...], ...]], _Read] = Kept(KEPT_ALBUMS)
 
     def load(self, models: Models) -> None:
-        self._detector, self._embedder = open_face_detector(models), models.open(face_embedding.MODEL)
+        self._detector, self._embedder = open_face_detector(models), open_face_embedder(models)
+        self._weights = digest((self._detector, self._embedder))
 
     def prepare(self, inputs: Sequence[FaceRecognitionInput]) -> None:
         detect_faces(self._detector, [given.image for given in inputs])
@@ -143,11 +154,11 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         found = detect_faces(self._detector, [item.input.image for item in batch])
         sights = [Sight.of(item.input.image.pixels, faces) for item, faces in zip(batch, found, strict=True)]
         at_once = MOST_FACES_ON_CPU if self._embedder.device == "cpu" else MOST_FACES
-        groups = [face_embedding.embed(self._embedder, group) for group in in_groups(sights, at_once)]
-        embeddings = np.concatenate(groups) if groups else np.empty((0, face_embedding.DIMENSIONS), np.float32)
+        groups = [self._embedder.embed(group) for group in in_groups(sights, at_once)]
+        embeddings = np.concatenate(groups) if groups else np.empty((0, self._embedder.dimensions), np.float32)
         parts = np.split(embeddings, np.cumsum([len(faces) for faces in found])[:-1])
         return [
-            album if isinstance(album, PerceptionError) else _answer(item, faces, part, album)
+            album if isinstance(album, PerceptionError) else _answer(item, faces, part, album, self._embedder.calibration)
             for item, faces, part, album in zip(batch, found, parts, known, strict=True)
         ]
 
@@ -169,18 +180,19 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
 
     def _read(self, album: Album, until: float) -> _Read:
         """The album as a matrix. Raises `Unavailable` when there is more to read than time, and what `Sample.read` raises."""
-        key = tuple((name, *(sample.key if sample.fault is None else "" for sample in samples)) for name, samples in album.items())
+        people = tuple((name, *(sample.key if sample.fault is None else "" for sample in samples)) for name, samples in album.items())
+        key = (self._weights, people)
         read = self._albums.get(key)
         if read is None:
             seen, gone = self._see([sample for samples in album.values() for sample in samples if sample.fault is None], until)
-            read = _arrange(album, seen)
+            read = _arrange(album, seen, self._weights)
             if not gone:
                 self._albums.put(key, read)
         return read
 
     def _see(self, samples: Sequence[Sample], until: float) -> tuple[dict[str, Array | str], bool]:
         """Embedding or fault of each sample by its key, and whether one was deleted just now."""
-        weights = self._embedder.sha256
+        weights = self._weights
         kept = self._samples.get_all((sample.key, weights) for sample in samples)
         seen = {key: value for (key, _), value in kept.items()}
         missing = list({sample.key: sample for sample in samples if sample.key not in seen}.values())
@@ -204,7 +216,7 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         return seen, gone
 
     def _look(self, sample: Sample, data: bytes) -> Array | str:
-        """The embedding float32 [256] of the only face of a picture, or why there is none. Pictures one by one: they may be large."""
+        """The embedding float32 [d] of the only face of a picture, or why there is none. Pictures one by one: they may be large."""
         try:
             pixels = decode_image(data, max_pixels=sample.limits.image_pixels, max_side=sample.limits.image_side)
         except PerceptionError as error:
@@ -212,11 +224,11 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         (faces,) = self._detector.detect([pixels])
         if len(faces) != 1:
             return f"a sample needs exactly one face; this one has {len(faces) or 'none'}"
-        return np.asarray(face_embedding.embed(self._embedder, [Sight.of(pixels, faces)])[0])
+        return np.asarray(self._embedder.embed([Sight.of(pixels, faces)])[0])
 
     def _forget(self, sample: Sample) -> None:
         """Who deletes a picture wants nothing of it to stay."""
-        if sample.key and self._samples.forget((sample.key, self._embedder.sha256)):
+        if sample.key and self._samples.forget((sample.key, self._weights)):
             self._albums.clear()
 
     @classmethod
@@ -225,13 +237,13 @@ class FaceRecognition(Service[FaceRecognitionInput, FaceRecognitionOutput]):
         return FaceRecognitionInput(image=Image(picture), album={"somebody": [Sample(picture, "attachment://sample")]})
 
 
-def _arrange(album: Album, seen: dict[str, Array | str]) -> _Read:
+def _arrange(album: Album, seen: dict[str, Array | str], weights: str) -> _Read:
     rows: dict[str, list[Array]] = {}
     faults: list[tuple[str, int, str]] = []
-    digest = blake2b(digest_size=12)
+    identity = blake2b(weights.encode(), digest_size=12)
     for name, samples in album.items():
         rows[name] = []
-        digest.update(b"\0\0" + name.encode())
+        identity.update(b"\0\0" + name.encode())
         for index, sample in enumerate(samples):
             if sample.fault is not None:
                 continue
@@ -240,14 +252,16 @@ def _arrange(album: Album, seen: dict[str, Array | str]) -> _Read:
                 faults.append((name, index, value))
             else:
                 rows[name].append(value)
-                digest.update(b"\0" + sample.key.encode())
-    return _Read(Gallery.of(rows), tuple(faults), digest.hexdigest())
+                identity.update(b"\0" + sample.key.encode())
+    return _Read(Gallery.of(rows), tuple(faults), identity.hexdigest())
 
 
 # The answer
 
 
-def _answer(item: Item[FaceRecognitionInput], found: Faces, embeddings: Array, known: _Known) -> FaceRecognitionOutput:
+def _answer(
+    item: Item[FaceRecognitionInput], found: Faces, embeddings: Array, known: _Known, calibration: Calibration
+) -> FaceRecognitionOutput:
     width, height = item.input.image.size
     scores, people = known.gallery.scores(embeddings), known.gallery.people
     boxes, chances = found.boxes, found.chances
@@ -256,7 +270,7 @@ def _answer(item: Item[FaceRecognitionInput], found: Faces, embeddings: Array, k
         boxes, chances, numbers, scores = _follow(item, boxes, chances, scores, known)
     most = max(1, MOST_NAMES // max(1, len(numbers)))
     faces = [
-        NamedFace(roi=roi, roi_confidence=round(float(chance), 4), names=_names(row, people, most), id=number)
+        NamedFace(roi=roi, roi_confidence=round(float(chance), 4), names=_names(row, people, most, calibration), id=number)
         for roi, chance, row, number in zip(clip_boxes(boxes, width, height).tolist(), chances, scores, numbers, strict=True)
     ]
     return FaceRecognitionOutput(input_size=(width, height), nb_faces=len(faces), faces=faces, album_errors=known.errors or None)
@@ -289,8 +303,8 @@ def _follow(
     )
 
 
-def _names(scores: Array, people: Sequence[str], most: int) -> list[Name]:
+def _names(scores: Array, people: Sequence[str], most: int, calibration: Calibration) -> list[Name]:
     """The likeliest people first; in the order of the album where there is no difference."""
     order = np.argsort(-scores, kind="stable")[:most]
-    chances = np.round(confidence(scores[order]), 4).tolist()
+    chances = np.round(calibration.confidence(scores[order]), 4).tolist()
     return [{"key": people[position], "confidence": chance} for position, chance in zip(order.tolist(), chances, strict=True)]
