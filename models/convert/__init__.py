@@ -40,6 +40,7 @@ PROGRAMS: Mapping[str, Program] = {
     "faceapi-age-gender": Program("faceapi", "age_gender"),
     "faceapi-expression": Program("faceapi", "expression"),
     "dynamic-batch": Program("dynamic_batch", "convert"),
+    "yolox-person": Program("yolox_person", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
     "join": Program("join", "convert", ()),
