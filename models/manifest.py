@@ -124,7 +124,7 @@ class Model:
     conversion: Conversion | None = None
     #: Names of the models that this one stands in for while they are not installed. Its ``role`` is ``stand-in`` then.
     stands_in_for: tuple[str, ...] = ()
-    #: Names of models without which this one is of no use.
+    #: Names of models without which this one is of no use; a stand-in of theirs does as well.
     companions: tuple[str, ...] = ()
     #: Whether the services that use it answer without it too, with less.
     optional: bool = False

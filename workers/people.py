@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.models import people
+from workers.lib.people import People, Person, persons
 
 Array = npt.NDArray[Any]
 
@@ -19,14 +19,14 @@ HEADS_DOWN_ALONE, HEADS_ASIDE_ALONE = 3.0, 1.2
 SHARE_OF_BODY, WIDTHS_OF_BODY = 0.55, 1.25
 
 
-def upper_bodies(found: people.People) -> tuple[Array, Array]:
+def upper_bodies(found: People) -> tuple[Array, Array]:
     """Boxes float [n, 4] (x, y, width, height in pixels, not clipped) and scores [n] of the upper bodies, by falling score."""
-    persons = people.persons(found)
-    boxes = [_upper_body(found, person) for person in persons]
-    return np.array(boxes, np.float64).reshape(-1, 4), np.array([person.score for person in persons])
+    everybody = persons(found)
+    boxes = [_upper_body(found, person) for person in everybody]
+    return np.array(boxes, np.float64).reshape(-1, 4), np.array([person.score for person in everybody])
 
 
-def _upper_body(found: people.People, person: people.Person) -> tuple[float, float, float, float]:
+def _upper_body(found: People, person: Person) -> tuple[float, float, float, float]:
     if person.head is None:
         x, y, width, height = found.bodies.boxes[person.body].tolist()
         return x, y, width, min(height, max(SHARE_OF_BODY * height, WIDTHS_OF_BODY * width))

@@ -120,14 +120,17 @@ class OnnxModels:
         """The best installed one of the model and its stand-ins, as `Manifest.candidates` orders them. Raises like `open`."""
         self._find(name)
         for model in self._manifest.candidates(name, self._prefer):
-            needed = (model, *(self._manifest.get(other) for other in model.companions))
-            if all(one.state(self._directory, read=False) is not State.MISSING for one in needed):
+            companions = [self._manifest.candidates(other) for other in model.companions]
+            if self._is_here(model) and all(any(map(self._is_here, some)) for some in companions):
                 return self.open(model.name)
         return self.open(name)
 
+    def _is_here(self, model: Model) -> bool:
+        return model.state(self._directory, read=False) is not State.MISSING
+
     def optional(self, name: str) -> OnnxNetwork | GpuNetwork | None:
         """The model, or None when it is not installed. Raises `ModelCorrupt` or `DeviceMissing`."""
-        return None if self._find(name).state(self._directory, read=False) is State.MISSING else self.open(name)
+        return self.open(name) if self._is_here(self._find(name)) else None
 
     def _find(self, name: str) -> Model:
         try:

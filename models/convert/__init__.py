@@ -41,6 +41,7 @@ PROGRAMS: Mapping[str, Program] = {
     "faceapi-expression": Program("faceapi", "expression"),
     "faceapi-recognition": Program("faceapi", "recognition"),
     "dynamic-batch": Program("dynamic_batch", "convert"),
+    "yolox-person": Program("yolox_person", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
     "join": Program("join", "convert", ()),

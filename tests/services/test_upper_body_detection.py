@@ -7,7 +7,9 @@ import pytest
 from shared.errors import UnreadableInput
 from tests.services.helpers import Session, answer, astronaut, by_file, given, jpeg, labelled, loaded, network, png
 from workers.contract import Input, Item
+from workers.lib import yolox
 from workers.lib.boxes import intersection_over_union
+from workers.lib.people import Boxes, People, Person, persons, tie
 from workers.models import people
 from workers.services.upper_body_detection import UpperBodyDetection, upper_bodies
 
@@ -70,7 +72,7 @@ def photograph(width: int, height: int) -> np.ndarray:
 def test_the_same_values_as_a_straightforward_computation(size: tuple[int, int], min_score: float) -> None:
     image = photograph(*size)
     expected = straightforward(image, min_score)
-    (seen,) = people.look(network(people.MODEL), [image], people.MIN_SIDE, people.SIDE, min_score)
+    (seen,) = yolox.look(network(people.MODEL), [image], people.MIN_SIDE, people.SIDE, min_score)
     assert [len(kind) for kind in seen] == [len(kind) for kind in expected]
     assert len(seen[people.BODY]) >= 2
     assert len(seen[people.HEAD]) >= 2
@@ -92,28 +94,28 @@ def test_dark_pictures_are_stretched() -> None:
     noise = np.random.default_rng(1).normal(0, 1, astronaut().shape)
     dark = np.clip(astronaut() * 0.15 + noise, 0, 255).astype(np.uint8)
     (found,) = people.detect(network(people.MODEL), [dark])
-    assert len(people.persons(found)) == 1
-    bright = people._stretch(dark)
+    assert len(persons(found)) == 1
+    bright = yolox.stretch(dark)
     assert 200 < np.percentile(bright, 99.5) <= 255
-    assert people._stretch(astronaut()) is astronaut()
+    assert yolox.stretch(astronaut()) is astronaut()
     black = np.zeros((64, 64, 3), np.uint8)
-    assert people._stretch(black).max() == 0
+    assert yolox.stretch(black).max() == 0
 
 
 def test_heads_are_tied_to_the_bodies_they_sit_on() -> None:
     bodies = np.array([[100, 100, 100, 300], [150, 180, 100, 220]], np.float32)  # one behind, one before it to the right
     heads = np.array([[180, 182, 40, 50], [130, 102, 40, 50], [400, 100, 40, 50]], np.float32)
-    assert people.tie(heads, bodies).tolist() == [1, 0, -1]
-    assert people.tie(heads[:1], bodies[:1]).tolist() == [0], "inside, and not far from the top"
-    assert people.tie(np.array([[130, 300, 40, 50]], np.float32), bodies[:1]).tolist() == [-1], "at the knees"
-    assert people.tie(heads, np.empty((0, 4))).tolist() == [-1, -1, -1]
+    assert tie(heads, bodies).tolist() == [1, 0, -1]
+    assert tie(heads[:1], bodies[:1]).tolist() == [0], "inside, and not far from the top"
+    assert tie(np.array([[130, 300, 40, 50]], np.float32), bodies[:1]).tolist() == [-1], "at the knees"
+    assert tie(heads, np.empty((0, 4))).tolist() == [-1, -1, -1]
     twins = np.array([[110, 102, 40, 50], [150, 104, 40, 50]], np.float32)
-    assert sorted(people.tie(twins, bodies[:1]).tolist()) == [-1, 0], "two heads do not share a body"
+    assert sorted(tie(twins, bodies[:1]).tolist()) == [-1, 0], "two heads do not share a body"
 
 
-def boxes(*rows: tuple[float, ...]) -> people.Boxes:
+def boxes(*rows: tuple[float, ...]) -> Boxes:
     table = np.array(rows, np.float32).reshape(-1, 5)
-    return people.Boxes(table[:, :4], table[:, 4])
+    return Boxes(table[:, :4], table[:, 4])
 
 
 class Played:
@@ -149,11 +151,11 @@ def test_a_body_without_a_head_is_looked_at_again() -> None:
     assert confirmed.shapes == [(1, 3, 480, 640), (1, 3, 192, 96)]
     assert np.allclose(found.bodies.boxes, [[200, 100, 128, 256]], atol=0.1)
     assert np.allclose(found.bodies.scores, [np.sqrt(0.8 * 0.5)], atol=1e-3)
-    assert people.persons(found) == [people.Person(0, None, pytest.approx(np.sqrt(0.4), abs=1e-3))]
+    assert persons(found) == [Person(0, None, pytest.approx(np.sqrt(0.4), abs=1e-3))]
     for second in ([], [(people.BODY, 0.25, 32 * scale, 64 * scale, 128 * scale, 256 * scale)], [(people.BODY, 0.9, 0.0, 0.0, 20.0, 20.0)]):
         (found,) = people.detect(Played([alone], [second]), [image])
         assert len(found.bodies) == 0
-        assert people.persons(found) == []
+        assert persons(found) == []
 
 
 def test_nothing_is_looked_at_again_without_doubt() -> None:
@@ -161,7 +163,7 @@ def test_nothing_is_looked_at_again_without_doubt() -> None:
     once = Played([whole])
     (found,) = people.detect(once, [np.zeros((480, 640, 3), np.uint8)])
     assert found.body_of_head.tolist() == [0]
-    assert [(person.body, person.head) for person in people.persons(found)] == [(0, 0)]
+    assert [(person.body, person.head) for person in persons(found)] == [(0, 0)]
 
 
 def test_second_looks_of_all_pictures_are_one_run() -> None:
@@ -177,7 +179,7 @@ def test_a_body_without_a_head_inside_another_is_a_part_of_it() -> None:
         part = (people.BODY, 0.7, x, 150.0, 64.0, 128.0)
         again = (people.BODY, 0.9, 16.0, 32.0, 64.0, 128.0)  # the window is 96 x 192 already
         (found,) = people.detect(Played([[*whole, part]], [[again]]), [np.zeros((480, 640, 3), np.uint8)])
-        assert len(people.persons(found)) == count
+        assert len(persons(found)) == count
 
 
 def test_second_looks_are_limited() -> None:
@@ -185,13 +187,13 @@ def test_second_looks_are_limited() -> None:
     crowd += [(people.HEAD, 0.6, 40.0 * number, 300.0, 20.0, 30.0) for number in range(4)]
     played = Played([crowd], [[]] * 16)
     (found,) = people.detect(played, [np.zeros((480, 640, 3), np.uint8)])
-    assert people.persons(found) == []
+    assert persons(found) == []
 
 
 def test_broken_numbers_overflow_nowhere() -> None:
     cells = np.full((84, 8), 1e9, np.float32)
     with np.errstate(over="raise", invalid="raise"):
-        people.decode(cells, (64, 64), 0.4)
+        yolox.decode(cells, (64, 64), 0.4)
 
 
 def test_probability_rises_with_the_score() -> None:
@@ -204,7 +206,7 @@ def test_probability_rises_with_the_score() -> None:
 
 
 def test_from_the_head_to_the_hips() -> None:
-    found = people.People(
+    found = People(
         boxes((100, 50, 120, 400, 0.9), (400, 60, 200, 220, 0.8), (500, 10, 60, 300, 0.5)),
         boxes((140, 52, 40, 50, 0.7), (480, 62, 60, 80, 0.85), (20, 20, 30, 40, 0.6)),
         boxes(),

@@ -193,13 +193,15 @@ class TestStandIns:
             role = "stand-in" if stands_in_for else "primary"
             return Model(name, name, "t", role, "MIT", "", artefact, None, stands_in_for, companions)
 
-        return Manifest((model("best"), model("points"), model("second", ("best",), ("points",)), model("third", ("best",))))
+        first = (model("best"), model("points"), model("marks", ("points",)))
+        return Manifest((*first, model("second", ("best",), ("points",)), model("third", ("best",))))
 
     @pytest.mark.parametrize(
         ("installed", "prefer", "chosen"),
         [
             (("best", "second", "points", "third"), (), "best"),
             (("second", "points", "third"), (), "second"),
+            (("second", "marks", "third"), (), "second"),
             (("second", "third"), (), "third"),
             (("best", "second", "points", "third"), ("third", "second"), "third"),
             (("best", "second"), ("second",), "best"),

@@ -7,7 +7,7 @@ import pytest
 
 from workers.lib.appearance import codes, similarity
 from workers.lib.faces import Faces
-from workers.models import people
+from workers.lib.people import Boxes, People, tie
 from workers.scene.following import Following, follow, give_up, wanted_looks
 from workers.scene.sightings import Sighting, sight
 
@@ -133,8 +133,8 @@ def test_a_glimpse_is_forgotten_soon() -> None:
     assert len(give_up(following, 0.5)) == 1
 
 
-def boxes(*rows: list[float]) -> people.Boxes:
-    return people.Boxes(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32))
+def boxes(*rows: list[float]) -> Boxes:
+    return Boxes(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32))
 
 
 def faces(*rows: list[float]) -> Faces:
@@ -143,8 +143,8 @@ def faces(*rows: list[float]) -> Faces:
     return Faces(np.array(rows, np.float32).reshape(-1, 4), scores, np.zeros((len(rows), 5, 2), np.float32), np.full(len(rows), 0.98))
 
 
-def found(bodies: people.Boxes, heads: people.Boxes) -> people.People:
-    return people.People(bodies, heads, boxes(), people.tie(heads.boxes, bodies.boxes))
+def found(bodies: Boxes, heads: Boxes) -> People:
+    return People(bodies, heads, boxes(), tie(heads.boxes, bodies.boxes))
 
 
 def test_a_face_belongs_to_the_head_around_it() -> None:

@@ -72,10 +72,11 @@ class Track:
 
 @dataclass(slots=True)
 class Following:
-    """What is remembered from frame to frame."""
+    """What is remembered from frame to frame. ``looks_by``: the SHA-256 of the network that made the looks; "" where there are none."""
 
     tracks: list[Track] = field(default_factory=list)
     next_id: int = 1
+    looks_by: str = ""
 
 
 def give_up(following: Following, now: float) -> list[Track]:
@@ -84,6 +85,13 @@ def give_up(following: Following, now: float) -> list[Track]:
     gone = {track.id for track in lost}
     following.tracks = [track for track in following.tracks if track.id not in gone]
     return lost
+
+
+def look_by(following: Following, network: str) -> None:
+    """From now on looks are those of the network with this SHA-256, "" for none; looks of another cannot be compared with them."""
+    if following.looks_by != network:
+        forget_looks(following)
+        following.looks_by = network
 
 
 def forget_looks(following: Following) -> None:

@@ -12,16 +12,18 @@ import numpy.typing as npt
 from workers.contract import Image, Models, Network
 from workers.faces import MOST_FACES, MOST_FACES_ON_CPU, detect_faces
 from workers.lib.faces import Faces, Sight, in_groups
-from workers.models import age_gender, expression, gaze, head_pose, people, person_reid, yunet
+from workers.lib.people import People
+from workers.models import age_gender, expression, gaze, head_pose, people_detector, person_reid, yunet
 from workers.models.directions import open_directions
 from workers.models.face_detector import open_face_detector
+from workers.models.people_detector import open_people_detector
 from workers.scene.person import Look
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 MODELS = (
-    people.MODEL,
+    people_detector.MODEL,
     yunet.MODEL,
     person_reid.MODEL,
     *head_pose.MODELS,
@@ -49,17 +51,19 @@ class Networks:
         def opened(name: str) -> Network:
             return models.open(name)
 
-        self._people, self._faces, self._reid = opened(people.MODEL), open_face_detector(models), opened(person_reid.MODEL)
+        self._people, self._faces = open_people_detector(models), open_face_detector(models)
+        self._reid = models.optional(person_reid.MODEL)
         self._directions, self._who = open_directions(models), opened(age_gender.MODEL)
         self._expressions = opened(expression.MODEL_A), opened(expression.MODEL_B)
         self._most = MOST_FACES_ON_CPU if self._people.device == "cpu" else MOST_FACES
 
-    def people(self, images: Sequence[Image], min_scores: Sequence[float]) -> list[people.People]:
-        """The people in each picture; pictures with the same least score go through the network together."""
-        found: dict[int, people.People] = {}
-        for score in sorted(set(min_scores)):
-            members = [index for index, wanted in enumerate(min_scores) if wanted == score]
-            seen = people.detect(self._people, [images[index].pixels for index in members], min_score=score)
+    def people(self, images: Sequence[Image], faces: Sequence[Faces], lenience: Sequence[float]) -> list[People]:
+        """The people in each picture, as ``lenience`` says; pictures with the same go through the network together."""
+        found: dict[int, People] = {}
+        for less in sorted(set(lenience)):
+            members = [index for index, wanted in enumerate(lenience) if wanted == less]
+            pixels, seen_faces = [images[index].pixels for index in members], [faces[index] for index in members]
+            seen = self._people.detect(pixels, seen_faces, self._people.min_score - less)
             found.update(zip(members, seen, strict=True))
         return [found[index] for index in range(len(images))]
 
@@ -67,8 +71,15 @@ class Networks:
         """The faces in each picture."""
         return detect_faces(self._faces, images)
 
+    @property
+    def looks_by(self) -> str:
+        """The SHA-256 of the network that says what people look like; "" without one."""
+        return "" if self._reid is None else self._reid.sha256
+
     def embeddings(self, crops: Sequence[Array]) -> Array:
         """float32 [n, 256]: what people look like, of crops as `workers.models.person_reid.crop` makes them."""
+        if self._reid is None:
+            return np.empty((0, person_reid.DIMENSIONS), np.float32)
         groups = [person_reid.embed(self._reid, crops[start : start + self._most]) for start in range(0, len(crops), self._most)]
         return np.concatenate(groups) if groups else np.empty((0, person_reid.DIMENSIONS), np.float32)
 

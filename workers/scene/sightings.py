@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from workers.lib.assignment import best_pairs
 from workers.lib.faces import Faces
-from workers.models import people
+from workers.lib.people import People, persons
 from workers.people import HEADS_ASIDE, HEADS_DOWN
 
 Array = npt.NDArray[Any]
@@ -58,17 +58,16 @@ class Sighting:
         return self.box if self.body is None else self.body
 
 
-def sight(found: people.People, faces: Faces) -> list[Sighting]:
-    """The people in one picture, the most certain first."""
-    persons = people.persons(found)
-    bodies = [None if person.body is None else found.bodies.boxes[person.body].astype(np.float64) for person in persons]
-    heads = [None if person.head is None else found.heads.boxes[person.head].astype(np.float64) for person in persons]
+def sight(found: People, faces: Faces) -> list[Sighting]:
+    """The people in one picture, the most certain first. The scores of ``found`` are probabilities."""
+    everybody = persons(found)
+    bodies = [None if person.body is None else found.bodies.boxes[person.body].astype(np.float64) for person in everybody]
+    heads = [None if person.head is None else found.heads.boxes[person.head].astype(np.float64) for person in everybody]
     likely = [_head(head, body) for head, body in zip(heads, bodies, strict=True)]
     faces_of = _tie(likely, np.asarray(faces.boxes, np.float64))
-    chances = people.probability(np.array([person.score for person in persons]))
     sightings = [
-        Sighting(_below(place), body, head, float(chance), face)
-        for place, head, body, chance, face in zip(likely, heads, bodies, chances, faces_of, strict=True)
+        Sighting(_below(place), body, head, person.score, face)
+        for place, head, body, person, face in zip(likely, heads, bodies, everybody, faces_of, strict=True)
     ]
     sightings = [one for one in sightings if not _doubles(one, sightings)]
     return sightings + _alone(sightings, faces, {face for face in faces_of if face is not None})

@@ -23,7 +23,7 @@ from workers.models import person_reid
 from workers.scene.answer import Entity, Event, entity, remember_boxes
 from workers.scene.clock import Clock, Step
 from workers.scene.events import Sensitivity, Told, appears, disappears, happenings
-from workers.scene.following import Following, Track, follow, forget_looks, give_up, wanted_looks
+from workers.scene.following import Following, Track, follow, forget_looks, give_up, look_by, wanted_looks
 from workers.scene.looking import MODELS, Networks, Wanted
 from workers.scene.person import Look, Person, Stay
 from workers.scene.presets import PRESETS, Position
@@ -152,8 +152,8 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 
     def process(self, batch: Sequence[Item[SceneAnalysisInput]]) -> Sequence[SceneAnalysisOutput]:
         images = [item.input.image for item in batch]
-        found = self._networks.people(images, [PRESETS[item.input.camera_position].min_score for item in batch])
         faces = self._networks.faces(images)
+        found = self._networks.people(images, faces, [PRESETS[item.input.camera_position].lenience for item in batch])
         frames = [_frame(item, sight(who, seen), seen) for item, who, seen in zip(batch, found, faces, strict=True)]
         self._recognise(frames)
         for frame in frames:
@@ -168,7 +168,9 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 
     def _recognise(self, frames: list[_Frame]) -> None:
         """Take the looks that are wanted, of all frames together."""
-        looking = [frame for frame in frames if "identification" not in frame.state.off]
+        for frame in frames:
+            look_by(frame.state.following, self._networks.looks_by)
+        looking = [frame for frame in frames if self._networks.looks_by and "identification" not in frame.state.off]
         wanted = [(frame, index) for frame in looking for index in wanted_looks(frame.state.following, frame.sightings, frame.step.now)]
         crops = [person_reid.crop(frame.pixels, frame.sightings[index].whole) for frame, index in wanted]
         for (frame, index), embedding in zip(wanted, self._networks.embeddings(crops), strict=True):

@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from workers.contract import Image, Input, Item, Models, Network, Output, Service
+from workers.contract import Image, Input, Item, Models, Output, Service
+from workers.faces import detect_faces
 from workers.lib import assignment
 from workers.lib.boxes import clip_boxes
+from workers.lib.people import People
 from workers.lib.tracks import Tracks, follow
-from workers.models import people
+from workers.models import people_detector
+from workers.models.face_detector import FaceDetector, open_face_detector
+from workers.models.people_detector import PeopleDetector, open_people_detector
 from workers.people import upper_bodies
 
 Array = npt.NDArray[Any]
@@ -57,17 +61,26 @@ class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutp
     input_type = UpperBodyDetectionInput
     output_type = UpperBodyDetectionOutput
     state_type: ClassVar[type[BaseModel]] = UpperBodyDetectionState
-    models = (people.MODEL,)
+    models = (people_detector.MODEL,)
     max_batch = 16
 
-    _network: Network
+    _people: PeopleDetector
+    #: Opened only for a network that finds bodies alone.
+    _faces: FaceDetector | None
 
     def load(self, models: Models) -> None:
-        self._network = models.open(people.MODEL)
+        self._people = open_people_detector(models)
+        self._faces = open_face_detector(models) if self._people.needs_faces else None
         assignment.solver()
 
+    def prepare(self, inputs: Sequence[UpperBodyDetectionInput]) -> None:
+        if self._faces is not None:
+            detect_faces(self._faces, [given.image for given in inputs])
+
     def process(self, batch: Sequence[Item[UpperBodyDetectionInput]]) -> Sequence[UpperBodyDetectionOutput]:
-        found = people.detect(self._network, [item.input.image.pixels for item in batch])
+        images = [item.input.image for item in batch]
+        faces = detect_faces(self._faces, images) if self._faces is not None else ()
+        found = self._people.detect([image.pixels for image in images], faces)
         return [_answer(item, seen) for item, seen in zip(batch, found, strict=True)]
 
     @classmethod
@@ -76,11 +89,10 @@ class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutp
         return UpperBodyDetectionInput(image=Image(_drawing()))
 
 
-def _answer(item: Item[UpperBodyDetectionInput], found: people.People) -> UpperBodyDetectionOutput:
+def _answer(item: Item[UpperBodyDetectionInput], found: People) -> UpperBodyDetectionOutput:
     width, height = item.input.image.size
-    boxes, scores = upper_bodies(found)
-    chances = people.probability(scores)
-    numbers: Sequence[int | None] = [None for _ in scores]
+    boxes, chances = upper_bodies(found)
+    numbers: Sequence[int | None] = [None for _ in chances]
     if item.state is not None:
         seen = follow(item.state.tracks, boxes, chances, skipped=item.skipped).seen
         reported = sorted((track for track in seen if track.confirmed), key=lambda track: track.id)
