@@ -42,6 +42,8 @@ PROGRAMS: Mapping[str, Program] = {
     "dynamic-batch": Program("dynamic_batch", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
+    "free-axes": Program("free_axes", "convert"),
+    "tfjs-graph": Program("tfjs_graph", "convert"),
     "join": Program("join", "convert", ()),
 }
 
