@@ -44,6 +44,8 @@ PROGRAMS: Mapping[str, Program] = {
     "yolox-person": Program("yolox_person", "convert"),
     "tflite-yolox": Program("yolox", "convert", ("onnx", "tflite")),
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
+    "free-axes": Program("free_axes", "convert"),
+    "tfjs-graph": Program("tfjs_graph", "convert"),
     "join": Program("join", "convert", ()),
 }
 

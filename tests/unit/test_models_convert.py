@@ -166,6 +166,22 @@ def test_freeing_the_batch_of_a_small_network() -> None:
     np.testing.assert_array_equal(run(free, {"x": x})["y"], x.reshape(4, 2, 3))
 
 
+def test_freeing_the_size_of_a_small_network() -> None:
+    """The input and output get names and free axes; an input that no node takes is dropped."""
+    kernel = numpy_helper.from_array(np.full((2, 1, 3, 3), 0.5, np.float32), "kernel")
+    float_ = TensorProto.FLOAT
+    shapes = {"x": [4, 1, 8, 8], "unused": [], "y": [4, 2, 8, 8]}
+    values = [helper.make_tensor_value_info(name, float_, shape) for name, shape in shapes.items()]
+    nodes = [helper.make_node("Conv", ["x", "kernel"], ["y"], pads=[1, 1, 1, 1])]
+    fixed = helper.make_model(helper.make_graph(nodes, "g", values[:2], values[2:], [kernel])).SerializeToString()
+    axes = {"inputs": {"x": ["N", 1, "h", "w"]}, "outputs": {"y": ["result", ["N", 2, "h", "w"]]}}
+    free = convert(Conversion("free-axes", axes, ()), {"a.onnx": fixed})
+    x = np.ones((2, 1, 5, 3), np.float32)
+    assert run(free, {"x": x})["result"][1, 1, 2].tolist() == [3.0, 4.5, 3.0]
+    with pytest.raises(ConversionFailed, match="the network takes"):
+        convert(Conversion("free-axes", axes | {"inputs": {"z": ["N"]}}, ()), {"a.onnx": fixed})
+
+
 class Ir:
     """A small OpenVINO IR, written layer by layer."""
 
