@@ -66,6 +66,9 @@ class CountingModels:
     def choose(self, name: str) -> Counting:
         return self.open(all_models().choose(name).name)
 
+    def optional(self, name: str) -> Counting | None:
+        return None if all_models().optional(name) is None else self.open(name)
+
 
 class Blobs:
     """Blobs in a model thread: a `SampleSource` over a dictionary, which counts what is read."""

@@ -103,6 +103,17 @@ def test_expression(image: np.ndarray) -> None:
     assert expression.EXPRESSIONS[int(found.argmax())] == "happiness"
 
 
+@PICTURES
+def test_expression_of_one_network_alone(image: np.ndarray) -> None:
+    sight = sight_of(image)
+    shots = [planes(shown(sight, 1.2, 112, mirror=mirror), rgb=True) for mirror in (False, True)]
+    mean = sum(network(expression.MODEL_A).run({"input": shot})["expression"][0] for shot in shots) / 2
+    scores = mean[[0, 1, 6, 3, 2]] + 0.001
+    (found,) = expression.chances(expression.estimate(network(expression.MODEL_A), None, [sight]))
+    assert found == pytest.approx(scores / scores.sum(), abs=0.02)
+    assert expression.EXPRESSIONS[int(found.argmax())] == "happiness"
+
+
 def seen_direction(sight: Sight) -> tuple[np.ndarray, float]:
     """([right, up, ahead], roll) of the only head, by rotating its level direction in the plane of the picture."""
     results = []

@@ -47,6 +47,9 @@ class WatchedModels:
     def choose(self, name: str) -> Network:
         return self.open(all_models().choose(name).name)
 
+    def optional(self, name: str) -> Network | None:
+        return None if all_models().optional(name) is None else self.open(name)
+
 
 def started(models: WatchedModels) -> list[Service[Any, Any]]:
     services = [service() for service in SERVICES]

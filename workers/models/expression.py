@@ -4,7 +4,9 @@ A, face-api.js face_expression_model. In: ``input`` float32 [n, 3, 112, 112], RG
 probabilities of neutral, happy, sad, angry, fearful, disgusted and surprised.
 B, emotions-recognition-retail-0003. In: ``data`` float32 [n, 3, 64, 64], BGR, 0..255. Out: ``prob_emotion`` [n, 5],
 probabilities of neutral, happy, sad, surprise and anger.
-A has an eye for the neutral, B for the rest; crops are squares of 1.2 and 1.0 times YuNet's box, with the eyes level.
+A has an eye for the neutral, B for the rest; crops are squares of 1.2 and 1.0 times YuNet's box, with the eyes level. A is in a
+package of a registry and B is in none, so A answers alone where B cannot be had: with a mean recall of 0.73 instead of 0.83 over the
+five classes of 60 labelled news photographs.
 """
 
 from __future__ import annotations
@@ -37,12 +39,15 @@ class Runs(Protocol):
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]: ...
 
 
-def estimate(network_a: Runs, network_b: Runs, sights: Sequence[Sight]) -> Array:
+def estimate(network_a: Runs, network_b: Runs | None, sights: Sequence[Sight]) -> Array:
     """float64 [n, 5]: logarithms of the chances of `EXPRESSIONS` for all faces, picture by picture; see `chances`.
 
-    The weighted mean of the logarithms of both networks, each averaged over the crop and its mirror image.
+    The weighted mean of the logarithms of both networks, each averaged over the crop and its mirror image; without
+    ``network_b`` those of the other.
     """
     a = network_a.run({"input": network_input(_crops(sights, SIZE_A, FACTOR_A), rgb=True)})["expression"]
+    if network_b is None:
+        return _logarithms(a, _FROM_A)
     b = network_b.run({"data": network_input(_crops(sights, SIZE_B, FACTOR_B))})["prob_emotion"]
     return (1 - WEIGHT_B) * _logarithms(a, _FROM_A) + WEIGHT_B * _logarithms(b, _FROM_B)
 

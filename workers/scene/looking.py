@@ -54,7 +54,7 @@ class Networks:
         self._people, self._faces = open_people_detector(models), open_face_detector(models)
         self._reid = models.optional(person_reid.MODEL)
         self._directions, self._who = open_directions(models), opened(age_gender.MODEL)
-        self._expressions = opened(expression.MODEL_A), opened(expression.MODEL_B)
+        self._expressions = opened(expression.MODEL_A), models.optional(expression.MODEL_B)
         self._most = MOST_FACES_ON_CPU if self._people.device == "cpu" else MOST_FACES
 
     def people(self, images: Sequence[Image], faces: Sequence[Faces], lenience: Sequence[float]) -> list[People]:

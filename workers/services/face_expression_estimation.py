@@ -39,11 +39,11 @@ class FaceExpressionEstimation(FaceService[ExpressiveFace]):
     purpose = frozenset({"expression"})
     memory = 3.0  # an expression may last for less than a second
 
-    _networks: tuple[Network, Network]
+    _networks: tuple[Network, Network | None]
 
     def load(self, models: Models) -> None:
         super().load(models)
-        self._networks = models.open(expression.MODEL_A), models.open(expression.MODEL_B)
+        self._networks = models.open(expression.MODEL_A), models.optional(expression.MODEL_B)
 
     def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
         """[n, 5]: logarithms of the chances, in the order of `expression.EXPRESSIONS`."""
