@@ -134,7 +134,7 @@ def _said(puller: Puller, quiet: bool) -> Done:
     def done(model: Model, new: bool) -> None:
         if new:
             size = f"{model.artefact.size / 1e6:.1f} MB{puller.purpose(model)}"
-            print(f"{model.name}: installed, {size}, out of {puller.origins.get(model.name, 'another pull')}", flush=True)
+            print(f"{model.name}: installed, {size}, from {puller.origins.get(model.name, 'another pull')}", flush=True)
         elif not quiet:
             print(f"{model.name}: already installed")
 

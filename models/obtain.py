@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import get_terminal_size
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -114,6 +115,7 @@ class Sources:
     @contextmanager
     def _bar(self, artefact: Artefact, search: Search, name: str = "", size: int | None = None) -> Iterator[Advance]:
         """``name`` and ``size``: of what comes, where it is not the artefact alone; None: not known."""
+        columns, lines = get_terminal_size()  # 80 and 24 where the terminal does not say: without them nothing is shown there
         with tqdm(
             total=size if name else artefact.size,
             desc=f"{search.label}: {name or artefact.base_name}",
@@ -121,6 +123,8 @@ class Sources:
             unit_scale=True,
             unit_divisor=1024,
             leave=False,
+            ncols=columns,
+            nrows=lines,
             disable=True if self._settings.quiet else None,  # None: only on a terminal
         ) as bar:
             yield bar.update

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -104,7 +105,7 @@ class Puller:
             found = self._converted(model, model.conversion, search)
         if found is None:
             raise PullFailed("\n  ".join([f"{model.name}: no source has it", *search.tried, _advice(model)]))
-        self.origins[model.name] = search.origin
+        self.origins[model.name] = _short(search.origin)
         return found
 
     def _converted(self, model: Model, conversion: Conversion, search: Search) -> Path | None:
@@ -150,6 +151,12 @@ class Puller:
                 yield
         except Timeout as error:
             raise PullFailed(f"{model.name}: another pull has been busy with it for {lock.timeout:.0f} s") from error
+
+
+def _short(origin: str) -> str:
+    """An address without its path, which fills lines."""
+    address, comma, rest = origin.partition(", ")
+    return f"{urlsplit(address).netloc or address}{comma}{rest}"
 
 
 def _advice(model: Model) -> str:

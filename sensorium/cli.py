@@ -56,7 +56,9 @@ def _models(args: argparse.Namespace) -> int:
         raise SettingsError(f"SENSORIUM_MODEL_SOURCES: {unknown[0]!r} is none of {', '.join(SOURCES)}")
 
     def services() -> dict[str, tuple[str, ...]]:
-        return {kind.name: tuple(kind.models) for kind in load_catalog(settings.extra_services).values()}
+        kinds = load_catalog(settings.extra_services).values()
+        fewest_first = sorted(kinds, key=lambda kind: len(kind.models))  # a model is best explained by the service that needs little else
+        return {kind.name: tuple(kind.models) for kind in fewest_first}
 
     mirror = settings.models_mirror if "mirror" in sources else None
     directory = settings.models_dir or DEFAULT_DIRECTORY

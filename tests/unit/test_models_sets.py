@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,7 +90,7 @@ def test_the_preferred_ones_are_enough(server: FileServer, tmp_path: Path, capsy
     assert machine.run("pull", "--needed") == 0
     assert machine.installed() == ["best", "extra"]
     said = capsys.readouterr().out
-    assert "best: installed, 0.0 MB for faces and 1 more, out of http://" in said
+    assert "best: installed, 0.0 MB for faces and 1 more, from 127.0.0.1:" in said
     assert "all 2 preferred models are installed" in said
 
 
@@ -271,3 +275,26 @@ def test_a_pull_that_fails_says_what_helps(tmp_path: Path, capsys: pytest.Captur
     place = commands.Place(tmp_path / "models", str(tmp_path / "nowhere"), load_manifest(), lambda: {"sounds": ("silero-vad",)})
     assert commands.run(arguments("pull", "--service", "sounds"), place) == 1
     assert "the mirror" in capsys.readouterr().err
+
+
+def test_a_terminal_gets_a_bar_that_says_what_and_why(server: FileServer, tmp_path: Path) -> None:
+    """A terminal that does not know its width, like that of a container."""
+    server.files = {"/best": CONTENT["best"]}
+    code = (
+        "import sys; from pathlib import Path; from models import commands; from tests.unit.test_models_sets import *;"
+        "place = commands.Place(Path(sys.argv[1]), None, manifest(sys.argv[2]), lambda: SERVICES);"
+        "raise SystemExit(commands.run(arguments('pull', 'best'), place))"
+    )
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-c", code, str(tmp_path), server.url]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=theirs) as pulling:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: the other side has ended
+            while piece := os.read(ours, 4096):
+                shown += piece
+        os.close(ours)
+        assert pulling.stdout is not None
+        said = pulling.stdout.read()
+    assert pulling.returncode == 0, said
+    assert b"best for faces and 1 more: best.onnx" in shown
