@@ -151,7 +151,10 @@ class SessionStore(Protocol):
     """Numbered frames and the versioned state of sessions."""
 
     async def number(self, session: str) -> int:
-        """The next number of the session (from 1), which stays alive for the session time from now."""
+        """The next number of the session (from 1), which stays alive until the session time has passed since its last frame ended.
+
+        A frame that has not ended when a job must have counts as one that has: nobody will end it.
+        """
 
     async def load(self, session: str) -> Snapshot: ...
 
@@ -168,7 +171,7 @@ class SessionStore(Protocol):
         """Return once every frame up to ``number`` is finished; pushed, not polled. The caller bounds the wait."""
 
     async def expired(self) -> list[Turn]:
-        """Closing turns of the sessions that fell silent, each claimed by one caller for a while.
+        """Closing turns of the sessions that fell silent, with no frame under way, each claimed by one caller for a while.
 
         A claim that is not followed by the closing turn's `save` within the lease is given again, with the same number, and the
         session is kept meanwhile, for a stated time after it fell silent.

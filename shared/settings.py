@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     retry_after_seconds: int = Field(2, gt=0, description="Retry-After of answers that cannot estimate it")
 
     # Sessions
-    session_seconds: float = Field(60, gt=0, description="A session expires this long after its last frame")
+    session_seconds: float = Field(60, gt=0, description="A session expires this long after its last frame was answered")
     session_gap_seconds: float = Field(15, gt=0, description="A frame whose predecessor is missing goes on without it after this time")
     session_parked: int = Field(
         256, gt=0, description="Most frames that one worker holds while their predecessors are at work; more go back to the queue"

@@ -137,7 +137,7 @@ class MemorySessions:
     def __init__(self, results: MemoryResults, settings: Settings) -> None:
         self._results = results
         self._seconds, self._lease = settings.session_seconds, settings.closing_lease_seconds
-        self._closing_seconds = settings.closing_seconds
+        self._closing_seconds, self._job_seconds = settings.closing_seconds, settings.deadline_seconds
         self._sessions: Expiring[_Session] = Expiring(settings.session_seconds + settings.result_seconds)
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
@@ -181,6 +181,9 @@ class MemorySessions:
             found = self._sessions.get(name)
             if found is None or found.wake is None or found.wake > now:
                 continue
+            if not found.closing and found.numbered > found.finished and now < found.due + self._job_seconds:
+                found.wake = found.due + self._job_seconds
+                continue
             if not found.closing:
                 found.numbered += 1
                 found.closing = found.numbered
@@ -217,7 +220,10 @@ class MemorySessions:
         else:
             found.given_up.add(turn.number)
         self._pass_given_up(found)
-        if found.closing and found.closing <= found.finished:
+        found.due = time.monotonic() + self._seconds
+        if not found.closing:
+            found.wake = found.due
+        elif found.closing <= found.finished:
             found.wake = found.due if found.numbered > found.closing else None
             found.closing = 0
         if found.finished > before:

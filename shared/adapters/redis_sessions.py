@@ -1,7 +1,8 @@
 """Numbered frames and versioned state of sessions in Redis.
 
 A session is a hash (numbered, finished, skipped, state, due, closing) and, while frames were given up out of turn, a
-sorted set of their numbers beside it. One sorted set of the namespace says when each session falls silent. Every
+sorted set of their numbers beside it. One sorted set of the namespace says when each session falls silent: a while after
+its last frame was numbered or finished, whichever was later, since a client may wait for one before it sends the next. Every
 change is one script, times are the server's; the scripts' keys do not share a slot, so this is for one Redis server
 and its replicas, not for a cluster.
 """
@@ -47,7 +48,7 @@ _SAVE = Script.of(
     _NOW,
     """
 local number, session, ahead = tonumber(ARGV[1]), KEYS[1], KEYS[2]
-local fields = redis.call('HMGET', session, 'numbered', 'finished', 'skipped', 'closing', 'due')
+local fields = redis.call('HMGET', session, 'numbered', 'finished', 'skipped', 'closing')
 local numbered, before, skipped = tonumber(fields[1] or 0), tonumber(fields[2] or 0), tonumber(fields[3] or 0)
 local closing, finished, forget = tonumber(fields[4] or 0), before, false
 if ARGV[2] ~= '' then
@@ -70,11 +71,10 @@ while redis.call('ZREM', ahead, finished + 1) == 1 do
   if finished == closing then skipped, forget = 0, true end
 end
 if forget then redis.call('HDEL', session, 'state') end
-local due = tonumber(fields[5] or 0)
-if due == 0 then due = now() + ARGV[7] end
+local due = now() + ARGV[7]
 redis.call('HSET', session, 'numbered', numbered, 'finished', finished, 'skipped', skipped, 'due', due)
 if closing == 0 then
-  if not fields[5] then redis.call('ZADD', KEYS[3], due, ARGV[6]) end
+  redis.call('ZADD', KEYS[3], due, ARGV[6])
 elseif closing > finished then
   redis.call('HSET', session, 'closing', closing)
 else
@@ -86,18 +86,22 @@ if finished > before then redis.call('PUBLISH', ARGV[9], finished) end
 return 1
 """,
 )
-# KEYS: expiries. ARGV: prefix of sessions, lease, time to keep a session that is not closed (milliseconds), most.
-# Returns name, number, name, number…
+# KEYS: expiries. ARGV: prefix of sessions, lease, time to keep a session that is not closed, time of a job (milliseconds), most.
+# Returns name, number, name, number… A session whose frames are under way is asked again when it is due by the end of one of
+# them, at the latest when they must have ended.
 _EXPIRED = Script.of(
     _NOW,
     """
 local found, time = {}, now()
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[4])) do
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[5])) do
   local session = ARGV[1] .. name
-  local fields = redis.call('HMGET', session, 'closing', 'due')
-  local closing, left = fields[1], tonumber(fields[2] or time) + ARGV[3] - time
+  local fields = redis.call('HMGET', session, 'closing', 'due', 'numbered', 'finished')
+  local closing, due = fields[1], tonumber(fields[2] or time)
+  local ended, left = due + ARGV[4], due + ARGV[3] - time
   if redis.call('EXISTS', session) == 0 then
     redis.call('ZREM', KEYS[1], name)
+  elseif not closing and tonumber(fields[3] or 0) > tonumber(fields[4] or 0) and time < ended then
+    redis.call('ZADD', KEYS[1], ended, name)
   else
     if not closing then
       closing = redis.call('HINCRBY', session, 'numbered', 1)
@@ -128,6 +132,7 @@ class RedisSessions:
         self._record_ms = self._session_ms + results.ttl
         self._lease_ms = max(1, round(settings.closing_lease_seconds * 1000))
         self._closing_ms = max(1, round(settings.closing_seconds * 1000))
+        self._job_ms = max(1, round(settings.deadline_seconds * 1000))
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._reading: set[asyncio.Task[None]] = set()
         feed.on_resume(self._resume)
@@ -173,7 +178,7 @@ class RedisSessions:
             self._leave(session, parked)
 
     async def expired(self) -> list[Turn]:
-        arguments = (self._prefix, self._lease_ms, self._closing_ms, _CLAIMS_AT_A_TIME)
+        arguments = (self._prefix, self._lease_ms, self._closing_ms, self._job_ms, _CLAIMS_AT_A_TIME)
         reply = await self._commands.run(_EXPIRED, (self._expiries,), arguments)
         return [Turn(name.decode(), number, closing=True) for name, number in zip(reply[::2], reply[1::2], strict=True)]
 

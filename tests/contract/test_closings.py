@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -46,6 +48,17 @@ async def kept(bench: Bench, count: int) -> set[str]:
     return found
 
 
+@asynccontextmanager
+async def looking_after(bench: Bench) -> AsyncIterator[None]:
+    """A gateway that closes what falls silent."""
+    task = asyncio.create_task(SessionKeeper(bench.settings, bench.broker, bench.stores, IDS).keep_closing(0.01))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def test_sessions_that_end_in_a_batch_with_other_jobs(bench: Bench) -> None:
     """A thread that is busy meanwhile makes one batch of what waits for it."""
     began, go_on = threading.Event(), threading.Event()
@@ -82,8 +95,7 @@ async def test_a_session_that_ends_while_no_worker_is_there(open_bench_with: Ope
         turn = Turn(SESSION, await bench.stores.sessions.number(SESSION))
         assert isinstance(await bench.do(make_job(turn=turn, mark="ann")), Done)
         await runner.stop()
-        keeper = asyncio.create_task(SessionKeeper(bench.settings, bench.broker, bench.stores, IDS).keep_closing(0.01))
-        try:
+        async with looking_after(bench):
 
             async def waits() -> bool:
                 return (await bench.broker.depth("misbehaver")).ready == 1
@@ -92,8 +104,17 @@ async def test_a_session_that_ends_while_no_worker_is_there(open_bench_with: Ope
             await asyncio.sleep(2 * bench.settings.deadline_seconds)
             await bench.start_runner()
             assert await kept(bench, 1) == {"ann"}
-        finally:
-            keeper.cancel()
+
+
+async def test_a_frame_that_takes_long_does_not_end_its_session(open_bench_with: OpenBench) -> None:
+    """The machine is busy, and the client waits for one answer before it sends the next frame: whoever is in view is one person."""
+    async with open_bench_with(session_seconds=0.5) as bench, looking_after(bench):
+        await bench.start_runner()
+        for mark, seconds in (("1", 0.0), ("2", 1.5), ("3", 0.0)):
+            turn = Turn(SESSION, await bench.stores.sessions.number(SESSION))
+            answer = await bench.do(make_job(turn=turn, mark=mark, deed="sleep", seconds=seconds))
+            assert isinstance(answer, Done)
+        assert answer.result["marks"] == ["1", "2", "3"]
 
 
 async def test_visits_that_cannot_be_handed_over_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

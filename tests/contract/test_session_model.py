@@ -160,7 +160,7 @@ class Sessions(RuleBasedStateMachine):
 @pytest.fixture(params=["memory", "redis"])
 def machine(request: pytest.FixtureRequest, namespace: str) -> Iterator[type[Sessions]]:
     """The machine over an open store, on a loop of its own since hypothesis is not asynchronous."""
-    times = {"session_seconds": SESSION_S, "result_seconds": 600.0}
+    times = {"session_seconds": SESSION_S, "result_seconds": 600.0, "deadline_seconds": SESSION_S}
     with asyncio.Runner() as runner:
         url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
         opened = memory_pair(namespace, **times) if url is None else redis_pair(url, namespace, **times)
