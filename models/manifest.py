@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -217,6 +217,19 @@ class Manifest:
         found = (self.get(name), *(model for model in self.models if name in model.stands_in_for))
         rank = {preferred: place for place, preferred in enumerate(prefer)}
         return tuple(sorted(found, key=lambda model: rank.get(model.name, len(rank))))
+
+    def best(
+        self, name: str, there: Callable[[Model], bool], prefer: Sequence[str] = (), above: frozenset[str] = frozenset()
+    ) -> Model | None:
+        """Of `candidates`, the first that is there, and for each companion of it the companion or a stand-in for that one.
+
+        ``above``: names that are being answered already, for companions of companions. Raises `UnknownModel`.
+        """
+        above = above | {name}
+        for model in self.candidates(name, prefer):
+            if there(model) and all(other in above or self.best(other, there, prefer, above) for other in model.companions):
+                return model
+        return None
 
     def select(self, names: Iterable[str]) -> tuple[Model, ...]:
         """The named models without repetition; all models when there are no names. Raises `UnknownModel`.

@@ -19,15 +19,15 @@ class Need:
     preferred: Model
     #: by name
     services: tuple[str, ...]
-    #: groups of which each does alone, best first: a model, behind the companions without which it is of no use
-    choices: tuple[tuple[Model, ...], ...]
+    #: it and its stand-ins, best first
+    choices: tuple[Model, ...]
+    manifest: Manifest
+    #: names of models that are taken before those they stand in for
+    prefer: tuple[str, ...] = ()
 
     def chosen(self, directory: Path) -> Model | None:
-        """What a worker that starts now opens; None when nothing is installed. As `workers.runtime.OnnxModels.choose`."""
-        for group in self.choices:
-            if all(model.state(directory, read=False) is State.INSTALLED for model in group):
-                return group[-1]
-        return None
+        """What a worker that starts now opens; None when nothing is installed, whole and with what it needs."""
+        return self.manifest.best(self.preferred.name, lambda model: model.state(directory, read=False) is State.INSTALLED, self.prefer)
 
     def has_preferred(self, directory: Path) -> bool:
         """Whether the preferred model itself is what answers."""
@@ -57,20 +57,20 @@ def needs_of(manifest: Manifest, services: Services, prefer: Sequence[str] = ())
     needs = []
     for name in sorted(using, key=lambda name: (order.get(name, len(order)), name)):
         preferred = manifest.get(name)
-        choices = tuple(_group(manifest, model) for model in manifest.candidates(name, prefer))
-        needs.append(Need(preferred, tuple(using[name]), choices))
+        needs.append(Need(preferred, tuple(using[name]), manifest.candidates(name, prefer), manifest, tuple(prefer)))
     return tuple(needs)
-
-
-def _group(manifest: Manifest, model: Model) -> tuple[Model, ...]:
-    return (*(manifest.get(name) for name in model.companions), model)
 
 
 def reasons(needs: Iterable[Need]) -> dict[str, tuple[str, ...]]:
     """For each model that may be fetched, the services that want it."""
     found: dict[str, dict[str, None]] = {}
     for need in needs:
-        for group in need.choices:
-            for model in group:
+        waiting = list(need.choices)
+        done: set[str] = set()
+        while waiting:
+            model = waiting.pop()
+            if model.name not in done:
+                done.add(model.name)
                 found.setdefault(model.name, {}).update(dict.fromkeys(need.services))
+                waiting += [one for other in model.companions for one in need.manifest.candidates(other)]
     return {name: tuple(services) for name, services in found.items()}

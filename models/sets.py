@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.manifest import Model
-from models.needed import Need
+from models.manifest import Model, State
+from models.needed import Need, reasons
 from models.pull import WORK, Done, Puller, PullFailed
 
 _RECORD = "not-available"
@@ -38,16 +38,17 @@ class SetPuller:
         self._missing: list[Model] = []
         self._pulled: set[str] = set()
 
-    def needed(self, prefer: Sequence[str] = (), again: bool = False) -> Outcome:
+    def needed(self, again: bool = False) -> Outcome:
         """For each need the best that can be had.
 
-        Where something answers already, it stays, unless ``prefer`` names something better, and an optional model that these sources
-        did not have before is not asked for. ``again``: all the same, the better ones are tried.
+        Where something answers already, it stays, unless the need prefers something better by name, and an optional model that these
+        sources did not have before is not asked for. ``again``: all the same, the better ones are tried.
         """
         outcome = Outcome()
         with self._puller:
             for need in self._needs:
-                self._pull_need(need, outcome, prefer, again)
+                self._pull_need(need, again)
+                self._judge(need, outcome)
         self._remember()
         return outcome
 
@@ -56,38 +57,45 @@ class SetPuller:
         outcome = Outcome()
         with self._puller:
             for need in self._needs:
-                for group in need.choices:
-                    self._pull_group(group)
-                self._judge(need, outcome)
+                for model in need.choices:
+                    self._pull_with_companions(need, model)
             for model in others:
-                if not self._pull(model) and self._failed[model.name] not in outcome.failures:
+                if not self._pull(model):
                     outcome.absent[model.name] = self._failed[model.name]
+        for need in self._needs:
+            self._judge(need, outcome)
         self._remember()
         return outcome
 
-    def _pull_need(self, need: Need, outcome: Outcome, prefer: Sequence[str], again: bool) -> None:
+    def _pull_need(self, need: Need, again: bool) -> None:
         answering = need.chosen(self._directory)
-        for group in need.choices:
-            model = group[-1]
+        for model in need.choices:
             if model is not answering and not again:
-                if answering is not None and model.name not in prefer:
+                if answering is not None and model.name not in need.prefer:
                     continue
                 if need.preferred.optional and self._record.has(model):
                     continue
-            if self._pull_group(group):  # where it is there already, it is verified
+            if self._pull_with_companions(need, model):  # where it is there already, it is verified
                 break
-        self._judge(need, outcome)
+
+    def _pull_with_companions(self, need: Need, model: Model, above: frozenset[str] = frozenset()) -> bool:
+        """Companions first: without them there is no use for it. What stands in for a companion will do."""
+        above = above | {model.name}
+        return all(other in above or self._pull_companion(need, other, above) for other in model.companions) and self._pull(model)
+
+    def _pull_companion(self, need: Need, name: str, above: frozenset[str]) -> bool:
+        candidates = need.manifest.candidates(name, need.prefer)
+        here = need.manifest.best(name, lambda model: model.state(self._directory, read=False) is State.INSTALLED, need.prefer)
+        return here is not None or any(self._pull_with_companions(need, model, above) for model in candidates)
 
     def _judge(self, need: Need, outcome: Outcome) -> None:
         """Whether what could not be had for ``need`` is a failure."""
-        failed = {model.name: self._failed[model.name] for group in need.choices for model in group if model.name in self._failed}
+        names = reasons([need])
+        wanted = {name: failure for name, failure in self._failed.items() if name in names}
         if need.chosen(self._directory) is None and not need.preferred.optional:
-            outcome.failures += [failure for failure in failed.values() if failure not in outcome.failures]
+            outcome.failures += [failure for failure in wanted.values() if failure not in outcome.failures]
         else:
-            outcome.absent.update(failed)
-
-    def _pull_group(self, group: tuple[Model, ...]) -> bool:
-        return all(self._pull(model) for model in group)
+            outcome.absent.update(wanted)
 
     def _pull(self, model: Model) -> bool:
         """Whether it is there; each is asked for once in a run."""

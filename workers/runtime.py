@@ -117,15 +117,13 @@ class OnnxModels:
             return network
 
     def choose(self, name: str) -> OnnxNetwork | GpuNetwork:
-        """The best installed one of the model and its stand-ins, as `Manifest.candidates` orders them. Raises like `open`."""
+        """The best installed one of the model and its stand-ins (`Manifest.best`). Raises like `open`."""
         self._find(name)
-        for model in self._manifest.candidates(name, self._prefer):
-            companions = [self._manifest.candidates(other) for other in model.companions]
-            if self._is_here(model) and all(any(map(self._is_here, some)) for some in companions):
-                return self.open(model.name)
-        return self.open(name)
+        best = self._manifest.best(name, self._is_here, self._prefer)
+        return self.open(best.name if best is not None else name)
 
     def _is_here(self, model: Model) -> bool:
+        """Also when it is corrupt: opening it says so."""
         return model.state(self._directory, read=False) is not State.MISSING
 
     def optional(self, name: str) -> OnnxNetwork | GpuNetwork | None:

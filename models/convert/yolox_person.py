@@ -48,7 +48,7 @@ def convert(files: Files) -> onnx.ModelProto:
 def _convolution(weights: list[onnx.TensorProto]) -> bool:
     """Changes kernel and bias in place. Whether the convolution gives the classes: only the person is kept of these."""
     arrays = [numpy_helper.to_array(weight) for weight in weights]
-    classes = arrays[0].shape[0] == _CLASSES
+    classes = bool(arrays[0].shape[0] == _CLASSES)
     for weight, array in zip(weights, arrays, strict=True):
         kept = array[_PERSON : _PERSON + 1] if classes else array
         weight.CopyFrom(numpy_helper.from_array(_settled(kept), weight.name))

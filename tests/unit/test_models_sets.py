@@ -20,18 +20,19 @@ from models.needed import needs_of
 from tests.unit.models_server import FileServer, serving
 from tests.unit.test_models_pull import left_over
 
-NAMES = ("best", "next", "spare", "helper", "extra", "other")
+NAMES = ("best", "next", "spare", "helper", "instead", "extra", "other")
 CONTENT = {name: random.Random(name).randbytes(2_000 + place) for place, name in enumerate(NAMES)}
 SERVICES = {"faces": ("best",), "people": ("best", "extra"), "codes": ()}
 
 
 def manifest(url: str) -> Manifest:
-    """best has two stand-ins, of which the first needs helper; extra is optional; other is an alternative."""
+    """best has two stand-ins, of which the first needs helper, or instead, which needs it in turn; extra is optional."""
     rows = {
         "best": 'role = "primary"',
         "next": 'role = "stand-in"\nstands_in_for = ["best"]\ncompanions = ["helper"]',
         "spare": 'role = "stand-in"\nstands_in_for = ["best"]',
-        "helper": 'role = "alternative"',
+        "helper": 'role = "primary"',
+        "instead": 'role = "stand-in"\nstands_in_for = ["helper"]\ncompanions = ["next"]',
         "extra": 'role = "primary"\noptional = true',
         "other": 'role = "alternative"',
     }
@@ -113,11 +114,21 @@ def test_a_stand_in_without_its_companion_is_none(server: FileServer, tmp_path: 
     assert need.answer(tmp_path) == "spare, which stands in for best"
 
 
+def test_what_stands_in_for_a_companion_will_do(server: FileServer, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, server, ["next", "instead", "spare"])
+    assert machine.run("pull", "--needed") == 0
+    assert machine.installed() == ["instead", "next"]
+    assert machine.run("pull", "--needed") == 0
+    assert machine.asked() == []
+    (need,) = needs_of(machine.place.manifest, {"faces": ["best"]})
+    assert need.answer(tmp_path) == "next, which stands in for best"
+
+
 def test_what_is_satisfied_asks_nothing(server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At every start: neither the preferred model nor the optional one that could not be had."""
     machine = Machine(tmp_path, server, ["spare"])
     assert machine.run("pull", "--needed") == 0
-    assert machine.asked() == ["best", "helper", "spare", "extra"]
+    assert machine.asked() == ["best", "helper", "instead", "spare", "extra"]
     assert machine.run("pull", "--needed") == 0
     assert machine.asked() == []
     machine.has(NAMES)
