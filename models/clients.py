@@ -50,7 +50,7 @@ class ClientLimits:
     """Of one run of a client."""
 
     #: seconds that the registry may stay silent
-    silence: float = 10.0
+    silence: float = 15.0
     #: times that the client asks again after a failed connection
     retries: int = 1
     #: seconds for one archive, all together
@@ -86,7 +86,7 @@ _FAULTS = (
     _fault(r"DO NOT MATCH THE HASHES|EINTEGRITY", "what came is not the archive in the manifest: another one, or cut off", DownloadCut),
     _fault(
         r"NewConnectionError|ConnectTimeout|ReadTimeout|MaxRetryError|Name or service not known|getaddrinfo|Connection refused|ProxyError"
-        r"|timed out|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ERR_SOCKET_TIMEOUT|Tunnel connection failed|network request to .* failed",
+        r"|timed out|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ERR_SOCKET_TIMEOUT|E\w*IDLETIMEOUT|Tunnel connection failed|network request to .* failed",
         "the index does not answer; set the client up with one that this machine reaches (pip config set global.index-url, npm config set registry)",
         IndexUnreachable,
     ),

@@ -161,6 +161,6 @@ def _short(origin: str) -> str:
 
 def _advice(model: Model) -> str:
     return (
-        "a network or another mirror mends it: set SENSORIUM_MODELS_MIRROR to a folder or address that has the file, "
+        "try again where there is a network, or set SENSORIUM_MODELS_MIRROR to a folder or address that has the file, "
         f"then run: sensorium models pull {model.name}"
     )

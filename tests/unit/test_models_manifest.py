@@ -132,6 +132,7 @@ def test_the_page_and_the_notice_name_every_weight() -> None:
     """A model or a licence that changes is written down: python -m tools.models_table, and by hand in NOTICE."""
     manifest = load_manifest()
     assert models_table.page(models_table.PAGE.read_text(encoding="utf-8"), manifest) == models_table.PAGE.read_text(encoding="utf-8")
+    assert [program for program in PROGRAMS if f"`{program}`" not in models_table.PAGE.read_text(encoding="utf-8")] == []
     notice = (models_table.PAGE.parents[1] / "NOTICE").read_text(encoding="utf-8")
     assert [model.name for model in (*manifest.models, *(voice.network for voice in manifest.voices)) if model.name not in notice] == []
 
