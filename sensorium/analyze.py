@@ -205,18 +205,29 @@ async def _send(
     form.add_field("meta", json.dumps(meta), content_type="application/json")
     form.add_field("attachment://frame", picture, filename="frame.jpg", content_type="image/jpeg")
     try:
-        async with session.post(_JOB, data=form) as response:
-            answer: dict[str, Any] = await response.json(content_type=None)
+        async with asyncio.timeout(_SECONDS):
+            status, answer = await _answer(session, form)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a proxy's page
         raise Unavailable(f"nothing answers at {session._base_url}: start it with `make run` or `sensorium up` ({error})") from None
-    if response.status == 401:
+    if status == 401:
         raise InvalidParameter(
             "the stream's credentials are wrong; name a stream with --stream, or give them as --user CLIENT_ID:ACCESS_TOKEN"
         )
-    if response.status != 201:
-        passing = response.status == 429 or response.status >= 500
+    if status not in (200, 201):
+        passing = status == 429 or status >= 500
         raise (Unavailable if passing else InvalidParameter)(str(answer.get("error", answer)))
     return answer
+
+
+async def _answer(session: aiohttp.ClientSession, form: aiohttp.FormData) -> tuple[int, dict[str, Any]]:
+    """(HTTP status, document) of the job that ``form`` makes. A server that is too busy to hold the request until then is asked again."""
+    async with session.post(_JOB, data=form) as response:
+        answer: dict[str, Any] = await response.json(content_type=None)
+    status, job = response.status, answer
+    while status == 202:
+        async with session.get(f"{_JOB}/{str(job['url']).rpartition('/')[2]}", headers={"Prefer": f"wait={_SECONDS:g}"}) as response:
+            status, answer = response.status, await response.json(content_type=None)
+    return status, answer
 
 
 def _narrowed(pixels: Pixels, width: int) -> Pixels:

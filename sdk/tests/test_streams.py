@@ -13,6 +13,7 @@ import pytest
 
 import angus.aio
 import angus.client
+from angus._core.requests import body_of
 from angus.aio import FrameStream
 from angus.errors import ApiError
 from angus.results import FaceDetection, SceneAnalysis
@@ -184,6 +185,26 @@ def test_a_broken_connection_is_made_anew_with_the_session_kept(live: str, photo
         assert [answer.number for answer in answers] == list(range(16))
         assert len({answer.result["faces"][0]["id"] for answer in answers[3:]}) == 1
         assert stream.reconnected == 2
+
+    asyncio.run(asyncio.wait_for(through(live, act), 50))
+
+
+def test_the_next_stream_goes_on_with_the_session_where_the_server_has_forgotten_the_first(live: str, photo: bytes) -> None:
+    async def act(stream: FrameStream, proxy: Proxy) -> None:
+        answers = []
+        await stream.send(photo)
+        async for answer in stream:
+            answers.append(answer)
+            if len(answers) == 4:
+                other = await stream._connection.ask("POST", f"{stream._service.endpoint}/streams", body_of({}))
+                stream._document["url"] = other["url"][:-1] + ("0" if other["url"][-1] != "0" else "1")
+                proxy.cut()
+            if len(answers) == 6:
+                stream.finish()
+            else:
+                await stream.send(photo)
+        assert stream.reconnected == 1
+        assert len({answer.result["faces"][0]["id"] for answer in answers[3:]}) == 1
 
     asyncio.run(asyncio.wait_for(through(live, act), 50))
 

@@ -22,6 +22,8 @@ from tests.servers.base import free_port
 from tests.services.helpers import astronaut
 
 FRAMES = 14
+#: Who is in view is one person, however long the machine takes between two frames.
+SETTINGS = {"SESSION_SECONDS": "60"}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,16 @@ def test_a_video_becomes_lines_and_a_drawn_video(system: tuple[str, System], gat
     shown = list(Video(str(drawn)).frames())
     assert (len(shown), shown[0].pixels.shape) == (FRAMES, (400, 400, 3))
     assert np.abs(shown[-1].pixels.astype(int) - shown[0].pixels.astype(int)).max() > 60  # boxes appeared
+
+
+async def test_frames_that_take_longer_than_a_request_is_held(video: Path, tmp_path: Path) -> None:
+    """A busy server answers that the job goes on; its client waits for the end, and nobody is counted twice meanwhile."""
+    with running_system(tmp_path, {"HOLD_SECONDS": "0.001"}) as made:
+        process = made.start("up", "scene_analysis")
+        await process.ready()
+        words = ("analyze", str(video), "--url", process.url, "--no-progress", "--sensitivity", "appearance=0.9")
+        said = await asyncio.to_thread(made.run, *words)
+    assert said.startswith(f"{FRAMES} frames; 1 people")
 
 
 def test_a_stream_is_found_by_its_name_or_its_file(system: tuple[str, System], gateway: Process, video: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
@@ -69,12 +70,14 @@ class FrameStream:
     """A stream of frames to one service; make it with `Service.stream` and use it with ``async with``.
 
     `offer` never waits: a frame that cannot be sent yet gives way to the next, and is counted in ``dropped``. `send` waits, and drops
-    nothing. Answers come in the order of the frames. A connection that breaks is made anew, with the session kept.
+    nothing. Answers come in the order of the frames. A connection that breaks is made anew, with the session kept, also where the server
+    has ended the stream meanwhile: whoever is in view stays the same for as long as the session lives.
     """
 
     def __init__(self, service: Service, parameters: Mapping[str, Any], session: Optional[Session], window: int) -> None:
         self._service, self._connection = service, service._connection
         self._parameters, self._session, self._window = dict(parameters), session, window
+        self._state = {"session_id": str(uuid.uuid4())} if session is None else session.state()
         self._document: dict[str, Any] = {}
         self._must: deque[_Given] = deque()
         self._newest: Optional[_Given] = None
@@ -183,8 +186,7 @@ class FrameStream:
 
     async def _open(self) -> None:
         """Make the stream, or the next one of the same session."""
-        state = {} if self._session is None else {"state": self._session.state()}
-        body = await asyncio.to_thread(body_of, {**self._parameters, **state})
+        body = await asyncio.to_thread(body_of, {**self._parameters, "state": self._state})
         self._document = await self._connection.ask("POST", child(self._service.endpoint, "streams"), body)
         self._place = self._answered = 0
 
