@@ -39,8 +39,8 @@ def row(model: Model) -> str:
 def owners(artefact: Artefact) -> Iterator[str]:
     """Of each address: the repository, or the host where the file is in none of GitHub."""
     for url in artefact.urls:
-        source = artefact.source
-        yield source.repository if source is not None and source.commit in url else url.split("/")[2]
+        host, *path = url.split("/")[2:]
+        yield "/".join(path[:2]) if host == "raw.githubusercontent.com" else host
 
 
 def page(text: str, manifest: Manifest) -> str:
