@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 from accounts.demo import DemoAccount, ensure_demo, is_loopback
 from accounts.store import open_accounts
@@ -15,6 +16,7 @@ from database.migrate import migrate
 from embedded.secret import with_secret
 from gateway.__main__ import job_ids, listen, open_data_face, stop_on_signals
 from gateway.app import build_app, open_gate
+from gateway.keepers import SessionKeeper
 from shared.bootstrap import open_broker, open_stores
 from shared.log import get_logger
 from shared.process import run_process, started
@@ -52,6 +54,9 @@ async def serve(settings: Settings, names: Sequence[str]) -> int:
         host = Host(settings, broker, stores, open_models(settings, lost), _stuck)
         stack.push_async_callback(host.stop)
         faults = await host.start(kinds)
+        if urlsplit(settings.store).scheme == "memory":  # whoever is in view then is counted too
+            closer = SessionKeeper(settings, broker, stores, ids)
+            stack.push_async_callback(closer.close_all, settings.drain_seconds)
         catalog = {(kind.name, kind.version): kind for kind in kinds}
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, ids, faults))
         pings = {

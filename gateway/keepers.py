@@ -106,6 +106,18 @@ class SessionKeeper:
             for turn in turns:
                 await self._close(turn)
 
+    async def close_all(self, within: float) -> None:
+        """Close every session, silent or not, and return once they are, at the latest after ``within`` seconds: for a process whose
+        store ends with it."""
+        sessions = self._stores.sessions
+        turns = await sessions.expired(every=True)
+        await asyncio.gather(*(self._close(turn) for turn in turns))
+        try:
+            async with asyncio.timeout(within):
+                await asyncio.gather(*(sessions.advanced(turn.session, turn.number) for turn in turns))
+        except TimeoutError:
+            log.warning("sessions.not_closed", most=len(turns))
+
     async def _close(self, turn: Turn) -> None:
         try:
             await self._broker.publish(closing_message(self._ids, turn, self._settings.closing_seconds))

@@ -170,8 +170,8 @@ class SessionStore(Protocol):
     async def advanced(self, session: str, number: int) -> None:
         """Return once every frame up to ``number`` is finished; pushed, not polled. The caller bounds the wait."""
 
-    async def expired(self) -> list[Turn]:
-        """Closing turns of the sessions that fell silent, with no frame under way, each claimed by one caller for a while.
+    async def expired(self, *, every: bool = False) -> list[Turn]:
+        """Closing turns of the sessions that fell silent, with no frame under way, or of ``every`` one that is not closed, each claimed by one caller for a while.
 
         A claim that is not followed by the closing turn's `save` within the lease is given again, with the same number, and the
         session is kept meanwhile, for a stated time after it fell silent.

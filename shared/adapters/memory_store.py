@@ -175,13 +175,14 @@ class MemorySessions:
         finally:
             self._leave(session, parked)
 
-    async def expired(self) -> list[Turn]:
+    async def expired(self, *, every: bool = False) -> list[Turn]:
         now, turns = time.monotonic(), []
         for name in list(self._sessions):
             found = self._sessions.get(name)
-            if found is None or found.wake is None or found.wake > now:
+            if found is None or found.wake is None or (found.wake > now and not every):
                 continue
-            if not found.closing and found.numbered > found.finished and now < found.due + self._job_seconds:
+            under_way = not found.closing and found.numbered > found.finished
+            if under_way and now < found.due + self._job_seconds and not every:
                 found.wake = found.due + self._job_seconds
                 continue
             if not found.closing:

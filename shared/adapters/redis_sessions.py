@@ -86,21 +86,23 @@ if finished > before then redis.call('PUBLISH', ARGV[9], finished) end
 return 1
 """,
 )
-# KEYS: expiries. ARGV: prefix of sessions, lease, time to keep a session that is not closed, time of a job (milliseconds), most.
+# KEYS: expiries. ARGV: prefix of sessions, lease, time to keep a session that is not closed, time of a job (milliseconds), most
+# (-1 for all), whether every session is meant (1 or 0).
 # Returns name, number, name, number… A session whose frames are under way is asked again when it is due by the end of one of
 # them, at the latest when they must have ended.
 _EXPIRED = Script.of(
     _NOW,
     """
 local found, time = {}, now()
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time, 'LIMIT', 0, ARGV[5])) do
+local until_then = ARGV[6] == '1' and '+inf' or time
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', until_then, 'LIMIT', 0, ARGV[5])) do
   local session = ARGV[1] .. name
   local fields = redis.call('HMGET', session, 'closing', 'due', 'numbered', 'finished')
   local closing, due = fields[1], tonumber(fields[2] or time)
   local ended, left = due + ARGV[4], due + ARGV[3] - time
   if redis.call('EXISTS', session) == 0 then
     redis.call('ZREM', KEYS[1], name)
-  elseif not closing and tonumber(fields[3] or 0) > tonumber(fields[4] or 0) and time < ended then
+  elseif ARGV[6] == '0' and not closing and tonumber(fields[3] or 0) > tonumber(fields[4] or 0) and time < ended then
     redis.call('ZADD', KEYS[1], ended, name)
   else
     if not closing then
@@ -177,8 +179,9 @@ class RedisSessions:
             self._feed.release(channel)
             self._leave(session, parked)
 
-    async def expired(self) -> list[Turn]:
-        arguments = (self._prefix, self._lease_ms, self._closing_ms, self._job_ms, _CLAIMS_AT_A_TIME)
+    async def expired(self, *, every: bool = False) -> list[Turn]:
+        most = -1 if every else _CLAIMS_AT_A_TIME
+        arguments = (self._prefix, self._lease_ms, self._closing_ms, self._job_ms, most, int(every))
         reply = await self._commands.run(_EXPIRED, (self._expiries,), arguments)
         return [Turn(name.decode(), number, closing=True) for name, number in zip(reply[::2], reply[1::2], strict=True)]
 

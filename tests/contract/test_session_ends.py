@@ -90,6 +90,18 @@ async def test_one_of_many_keepers_gets_the_claim(open_pair: OpenPair) -> None:
         assert sorted(found) == sorted(names)
 
 
+async def test_every_session_is_closed_where_the_store_ends(open_pair: OpenPair) -> None:
+    """Those that are not silent, and those that have a frame under way, are closed behind it; not those that are closed."""
+    async with open_pair() as pair:
+        for name, ended in (("speaks", 2), ("busy", 1), ("closed", 2)):
+            for turn in (await number(pair.gateway, 2, name))[:ended]:
+                await apply(pair.worker, turn)
+        await apply(pair.worker, Turn("closed", (await number(pair.gateway, 1, "closed"))[0].number, closing=True))
+        turns = await pair.gateway.sessions.expired(every=True)
+        assert sorted(turns, key=lambda turn: turn.session) == [Turn("busy", 3, closing=True), Turn("speaks", 3, closing=True)]
+        assert await pair.gateway.sessions.expired() == []
+
+
 async def test_a_lost_closing_is_given_again_with_its_number(open_pair: OpenPair) -> None:
     async with open_pair(session_seconds=0.1, closing_lease_seconds=0.3) as pair:
         (turn,) = await number(pair.gateway, 1)

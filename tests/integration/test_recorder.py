@@ -140,3 +140,16 @@ async def test_what_workers_hand_over_last_is_written_before_the_process_ends(em
     assert await process.wait() == 0
     url = f"sqlite+aiosqlite:///{tmp_path}/var/sensorium.db"
     assert await count(url, DEMO_SECRET.client_id) == 80
+
+
+async def test_who_is_in_view_when_the_process_ends_is_counted(embedded: System, tmp_path: Path) -> None:
+    """Its sessions are in its memory, and nobody could close them afterwards."""
+    process = embedded.start("up", "misbehaver")
+    await process.ready()
+    async with embedded.client(process) as session:
+        for mark in ("ann", "ben"):
+            given = {"mark": mark, "async": False, "state": {"session_id": f"before-{mark}"}}
+            assert (await post_job(session, "misbehaver", given))[0] == 201
+    process.terminate()
+    assert await process.wait() == 0
+    assert await count(f"sqlite+aiosqlite:///{tmp_path}/var/sensorium.db", DEMO_SECRET.client_id) == 2
