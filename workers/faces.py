@@ -5,6 +5,7 @@ A service of this kind is a `FaceService` with a `measure` for the faces of all 
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -21,16 +22,14 @@ from shared.privacy import Analysis
 from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.lib import assignment
 from workers.lib.boxes import clip_boxes
-from workers.lib.faces import Faces, Sight, in_groups
+from workers.lib.faces import Faces, Sight, at_once, in_groups
 from workers.lib.smoothing import Smoothed, smooth
 from workers.lib.tracks import Tracks, follow
 from workers.models.face_detector import FaceDetector, open_face_detector
 
 Array = npt.NDArray[Any]
 
-#: Faces that go through a network together, so that a crowd takes no more memory than a group. On a CPU a batch takes as long as
-#: its faces one by one, and 16 of them instead of 4 took 280 MB more for age and gender.
-MOST_FACES, MOST_FACES_ON_CPU = 32, 4
+MOST_FACES, MOST_FACES_ON_CPU = at_once("cuda"), at_once("cpu")
 
 
 class FaceInput(Input):
@@ -55,12 +54,16 @@ class FaceOutput(Output, Generic[AnyFace]):
 
 
 class FaceState(BaseModel):
-    """What a session remembers: the faces that are followed, and what was measured of each, by its id, with these analyses ``off``."""
+    """What a session remembers: the faces that are followed, and what was measured of each, by its id, with these analyses ``off``.
+
+    ``weights``: which networks measured. During an upgrade the frames of one session may come to workers with other ones.
+    """
 
     tracks: Tracks = Field(default_factory=Tracks)
     frame: int = 0
     measured: dict[int, Smoothed] = Field(default_factory=dict)
     off: list[str] = Field(default_factory=list)
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,10 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
     def prepare(self, inputs: Sequence[FaceInput]) -> None:
         detect_faces(self._detector, [given.image for given in inputs])
 
+    def weights(self) -> Sequence[str]:
+        """The digests of all weights that shape what `measure` gives."""
+        return (self._detector.sha256,)
+
     def measure(self, sights: Sequence[Sight]) -> Array:
         """float [n, k], finite, k fixed: what is to be known of the n faces of all pictures, picture by picture, n at least 1.
 
@@ -113,8 +120,7 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
     def process(self, batch: Sequence[Item[FaceInput]]) -> Sequence[FaceOutput[AnyFace]]:
         found = detect_faces(self._detector, [item.input.image for item in batch])
         sights = [Sight.of(item.input.image.pixels, faces) for item, faces in zip(batch, found, strict=True)]
-        most = MOST_FACES_ON_CPU if self._detector.device == "cpu" else MOST_FACES
-        groups = [self.measure(group) for group in in_groups(sights, most)]
+        groups = [self.measure(group) for group in in_groups(sights, at_once(self._detector.device))]
         values = np.concatenate(groups) if groups else np.zeros((0, 0))
         parts = np.split(values, np.cumsum([len(faces) for faces in found])[:-1])
         return [self._answer(item, faces, part) for item, faces, part in zip(batch, found, parts, strict=True)]
@@ -124,6 +130,7 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         boxes, chances = found.boxes, found.chances
         numbers: Sequence[int | None] = [None for _ in chances]
         if item.state is not None:
+            _keep_apart(item, hashlib.sha256(" ".join(self.weights()).encode()).hexdigest()[:16])
             boxes, chances, numbers, values = _follow(item, boxes, chances, values, self.memory)
         faces = [
             self.face(Seen(box, size, row, {"roi": tuple(roi), "roi_confidence": round(float(chance), 4), "id": number}, item.off))
@@ -137,12 +144,17 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         return FaceInput(image=Image(drawn_face()))
 
 
+def _keep_apart(item: Item[FaceInput], weights: str) -> None:
+    """Forget what was measured with other analyses off, which is not to be told, or by other networks, which is not to be mixed with theirs."""
+    state: FaceState = item.state
+    if (state.off, state.weights) != (list(item.off), weights):
+        state.measured, state.off, state.weights = {}, list(item.off), weights
+
+
 def _follow(item: Item[FaceInput], boxes: Array, chances: Array, values: Array, memory: float) -> tuple[Array, Array, Sequence[int], Array]:
     """Boxes, probabilities, ids and values of the confirmed faces of this frame, smoothed, the longest known first."""
     state: FaceState = item.state
     state.frame += 1 + item.skipped
-    if state.off != list(item.off):  # what was measured with others off is not to be told, or not to be mixed with
-        state.measured, state.off = {}, list(item.off)
     seen = follow(state.tracks, boxes, chances, skipped=item.skipped).seen
     alive = {track.id for track in state.tracks.tracks}
     state.measured = {number: known for number, known in state.measured.items() if number in alive}

@@ -44,9 +44,10 @@ def all_models() -> OnnxModels:
     return OnnxModels(Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY))
 
 
-def loaded(service: type[Service[Any, Any]]) -> Service[Any, Any]:
+def loaded(service: type[Service[Any, Any]], models: OnnxModels | None = None) -> Service[Any, Any]:
+    """With all models that are installed unless ``models`` are given."""
     instance = service()
-    instance.load(all_models())
+    instance.load(models or all_models())
     return instance
 
 

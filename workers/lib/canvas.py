@@ -42,12 +42,14 @@ def scaled(image: Array, size: tuple[int, int]) -> Array:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
-def put(image: Array, canvas: Array, x: int = 0, y: int = 0) -> None:
+def put(image: Array, canvas: Array, x: int = 0, y: int = 0, *, rgb: bool = False) -> None:
     """Write a picture, uint8 [height, width, 3], into ``canvas``, float32 [3, …, …], with its upper left corner at x, y.
+
+    With ``rgb`` its channels are turned around.
 
     Taken apart as bytes, then made floats in one go; into arrays that are kept, since allocating them costs more than all of that.
     """
     height, width = image.shape[:2]
     planes = _planes.of((3, height, width))
     cv2.split(image, list(planes))  # into these very arrays
-    canvas[:, y : y + height, x : x + width] = planes
+    canvas[:, y : y + height, x : x + width] = planes[::-1] if rgb else planes

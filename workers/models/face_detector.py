@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from workers.contract import Models, Network
-from workers.lib.faces import Faces
-from workers.models import yunet
+from workers.lib.faces import Faces, Sight, at_once, in_groups
+from workers.models import centerface, facemesh, yunet
+from workers.models.weights import digest
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +54,38 @@ class YuNetDetector:
         return yunet.detect(self.network, images, min_score=yunet.MIN_SCORE if min_score is None else min_score)
 
 
+@dataclass(frozen=True, slots=True)
+class CenterFaceDetector:
+    """`workers.models.centerface`, whose faces `workers.models.facemesh` looks at more closely: their points are the mesh's."""
+
+    network: Network
+    mesh: Network
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def sha256(self) -> str:
+        return digest((self.network, self.mesh))
+
+    @property
+    def device(self) -> str:
+        return self.network.device
+
+    def detect(self, images: Sequence[Array], *, min_score: float | None = None) -> list[Faces]:
+        found = centerface.detect(self.network, images, min_score=centerface.MIN_SCORE if min_score is None else min_score)
+        sights = [Sight.of(image, faces) for image, faces in zip(images, found, strict=True)]
+        groups = [facemesh.meshes(self.mesh, group) for group in in_groups(sights, at_once(self.device))]
+        if not groups:
+            return found
+        meshes = np.split(np.concatenate(groups), np.cumsum([len(faces) for faces in found])[:-1])
+        return [replace(faces, points=facemesh.five_points(mesh), mesh=mesh) for faces, mesh in zip(found, meshes, strict=True)]
+
+
 def open_face_detector(models: Models) -> FaceDetector:
-    """YuNet. Raises what `Models.open` raises."""
-    return YuNetDetector(models.open(yunet.MODEL))
+    """YuNet, or what stands in for it. Raises what `Models.choose` raises."""
+    network = models.choose(yunet.MODEL)
+    if network.name == centerface.MODEL:
+        return CenterFaceDetector(network, models.open(facemesh.MODEL))
+    return YuNetDetector(network)

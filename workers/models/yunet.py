@@ -9,15 +9,15 @@ sqrt(cls · obj), centre ((x + b0) · s, (y + b1) · s), size (exp(b2) · s, exp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.lib.boxes import suppress
-from workers.lib.canvas import Canvases, put, scaled
+from workers.lib.canvas import Canvases
 from workers.lib.faces import Faces
+from workers.lib.views import View, by_canvas, close_up, fit
 
 Array = npt.NDArray[Any]
 
@@ -41,15 +41,6 @@ class Runs(Protocol):
     """What is needed of a network."""
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How a picture is put on the network's canvas: scaled to ``size`` (width, height), at ``offset`` (x, y) of ``canvas`` (height, width)."""
-
-    size: tuple[int, int]
-    offset: tuple[int, int]
-    canvas: tuple[int, int]
 
 
 def detect(network: Runs, images: Sequence[Array], *, min_score: float = MIN_SCORE) -> list[Faces]:
@@ -78,46 +69,24 @@ def probability(scores: Array) -> Array:
 
 
 def _fit(height: int, width: int) -> View:
-    longer = max(height, width)
-    scale = min(max(longer, MIN_SIDE), SIDE) / longer
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return View(size, (0, 0), (_whole_cells(size[1]), _whole_cells(size[0])))
+    return fit(height, width, least=MIN_SIDE, most=SIDE, cell=_CELL)
 
 
 def _close_up(height: int, width: int) -> View:
-    scale = CLOSE_UP_SIDE / (max(height, width) * (1 + 2 * CLOSE_UP_BORDER))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    offset = round(size[0] * CLOSE_UP_BORDER), round(size[1] * CLOSE_UP_BORDER)
-    return View(size, offset, (_whole_cells(size[1] + 2 * offset[1]), _whole_cells(size[0] + 2 * offset[0])))
-
-
-def _whole_cells(side: int) -> int:
-    return -(-side // _CELL) * _CELL
+    return close_up(height, width, side=CLOSE_UP_SIDE, border=CLOSE_UP_BORDER, cell=_CELL)
 
 
 def _look(network: Runs, images: Sequence[Array], views: Sequence[View], min_score: float) -> list[Faces]:
     """One run for each shape of canvas; answers in the order of the pictures."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, view in enumerate(views):
-        groups.setdefault(view.canvas, []).append(index)
     found: dict[int, Faces] = {}
-    for canvas, members in groups.items():
+    for canvas, members in by_canvas(views).items():
         batch = _canvases.of((len(members), 3, *canvas))
         for row, index in zip(batch, members, strict=True):
-            _place(images[index], views[index], row)
+            views[index].place(images[index], row)
         outputs = network.run({"input": batch})
         for position, index in enumerate(members):
-            faces = decode(outputs, position, canvas, min_score)
-            found[index] = _to_picture(faces, views[index], images[index].shape[:2])
+            found[index] = views[index].to_picture(decode(outputs, position, canvas, min_score), *images[index].shape[:2])
     return [found[index] for index in range(len(images))]
-
-
-def _place(image: Array, view: View, row: Array) -> None:
-    """Scale the picture and write it into ``row`` float32 [3, height, width]."""
-    width, height = view.size
-    if view.canvas != (height, width):
-        row.fill(0)
-    put(scaled(image, view.size), row, *view.offset)
 
 
 def decode(outputs: dict[str, Array], position: int, canvas: tuple[int, int], min_score: float) -> Faces:
@@ -144,13 +113,3 @@ def _decode_stride(outputs: dict[str, Array], position: int, stride: int, column
 
 
 _NOTHING = np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
-
-
-def _to_picture(faces: Faces, view: View, shape: Sequence[int]) -> Faces:
-    """From pixels of the canvas to pixels of the picture."""
-    if not len(faces) or (view.offset == (0, 0) and view.size == (shape[1], shape[0])):
-        return faces
-    scale = np.array([shape[1] / view.size[0], shape[0] / view.size[1]], np.float32)
-    offset = np.array(view.offset, np.float32)
-    corners, sizes = (faces.boxes[:, :2] - offset) * scale, faces.boxes[:, 2:] * scale
-    return replace(faces, boxes=np.hstack([corners, sizes]), points=(faces.points - offset) * scale)

@@ -109,7 +109,7 @@ def _face(person: Person, size: tuple[int, int], sure: float) -> dict[str, Any]:
         "face_mouth": [(mouth_left[0] + mouth_right[0]) // 2, (mouth_left[1] + mouth_right[1]) // 2],
         "face_confidence": sure,
         "gaze": person.gaze,
-        "gaze_confidence": sure,
+        "gaze_confidence": round(sure * person.gaze_certainty, 4),
         "head": person.head,
         "head_confidence": sure,
     }

@@ -94,7 +94,8 @@ class Networks:
         for one, angles in zip(wanted, directions, strict=True):
             age, female = next(who) if one.who else (None, None)
             mood = next(moods) if one.expression else None
-            looks.append(Look(one.sight.boxes[0], one.sight.points[0], one.score, angles[:3], angles[3:], age, female, mood))
+            face = one.sight.boxes[0], one.sight.points[0], one.score
+            looks.append(Look(*face, angles[:3], angles[3:], age, female, mood, self._directions.gaze_certainty))
         return looks
 
     def _age_and_gender(self, sights: Sequence[Sight]) -> Array:

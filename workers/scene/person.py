@@ -43,7 +43,7 @@ PROVISIONAL_SECONDS = 60.0
 class Look:
     """What was seen of a face in one frame. ``box`` [4] and ``points`` [5, 2] in pixels as YuNet gives them, ``score`` the probability of a face;
     ``head`` (yaw, pitch, roll) and ``gaze`` (yaw, pitch) in radians; of what was not due this time None: ``age`` in years,
-    ``female`` log odds, ``expressions`` [5] logarithms of chances."""
+    ``female`` log odds, ``expressions`` [5] logarithms of chances. ``gaze_certainty`` as in `workers.models.directions.DirectionEstimator`."""
 
     box: Array
     points: Array
@@ -53,6 +53,7 @@ class Look:
     age: float | None = None
     female: float | None = None
     expressions: Array | None = None
+    gaze_certainty: float = 1.0
 
 
 @dataclass(slots=True)
@@ -99,6 +100,7 @@ class Person:
     points_roi: list[int] = field(default_factory=list)
     head: list[float] = field(default_factory=list)
     gaze: list[float] = field(default_factory=list)
+    gaze_certainty: float = 1.0
     gaze_at: float = -1e9
     attended: float = -1e9
     focus: list[float] = field(default_factory=list)
@@ -168,6 +170,7 @@ class Person:
         worth = quality(look.box, float(look.head[0]), preset.min_face)
         self.head = [round(float(value), 4) for value in look.head]
         self.gaze = [round(float(value), 4) for value in look.gaze]
+        self.gaze_certainty = look.gaze_certainty
         self._attend(preset, step)
         self._rest(now)
         self.gaze_at = now

@@ -50,6 +50,9 @@ class AgeAndGenderEstimation(FaceService[AgedFace]):
         super().load(models)
         self._network = models.open(age_gender.MODEL)
 
+    def weights(self) -> Sequence[str]:
+        return (*super().weights(), self._network.sha256)
+
     def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
         """[n, 3]: age in years, its spread, logarithm of the odds of being female."""
         estimates = age_gender.estimate(self._network, sights)

@@ -45,6 +45,9 @@ class FaceExpressionEstimation(FaceService[ExpressiveFace]):
         super().load(models)
         self._networks = models.open(expression.MODEL_A), models.optional(expression.MODEL_B)
 
+    def weights(self) -> Sequence[str]:
+        return (*super().weights(), *(network.sha256 for network in self._networks if network is not None))
+
     def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
         """[n, 5]: logarithms of the chances, in the order of `expression.EXPRESSIONS`."""
         return expression.estimate(*self._networks, sights)

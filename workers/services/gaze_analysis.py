@@ -28,6 +28,13 @@ class LookingFace(Face):
     head_roll: float = Field(description="Radians, > 0: the head is tilted clockwise in the picture.")
     gaze_yaw: float = Field(description="Radians, > 0: the eyes look to the right of the picture.")
     gaze_pitch: float = Field(description="Radians, > 0: the eyes look upwards.")
+    gaze_confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The probability that the gaze is right to 10 degrees, where it is judged by points of the face alone since the network "
+        "made for gazes is not installed; left out otherwise.",
+    )
 
 
 class GazeAnalysisOutput(FaceOutput[LookingFace]):
@@ -55,6 +62,9 @@ class GazeAnalysis(FaceService[LookingFace]):
         super().load(models)
         self._directions = open_directions(models)
 
+    def weights(self) -> Sequence[str]:
+        return (*super().weights(), self._directions.sha256)
+
     def measure(self, sights: Sequence[Sight]) -> npt.NDArray[Any]:
         """[n, 11]: eyes and nose in shares of the box, so that they move with it while they are smoothed, and five angles."""
         directions = self._directions.estimate(sights)
@@ -67,4 +77,7 @@ class GazeAnalysis(FaceService[LookingFace]):
         fields: dict[str, Any] = dict(zip(_POINTS, pixels, strict=True)) | dict(
             zip(_ANGLES, seen.values[6:].round(4).tolist(), strict=True)
         )
+        certainty = self._directions.gaze_certainty
+        if certainty < 1:
+            fields["gaze_confidence"] = round(certainty * float(seen.common["roi_confidence"]), 4)
         return LookingFace(**seen.common, **fields)
