@@ -32,7 +32,8 @@ HEAD = """# Accuracy
 
 Made by `make accuracy` on {day}: every service on labelled data, through the HTTP API of an embedded instance. Shares have Wilson's 95 %
 interval, means and percentiles the bootstrap's. Small sets: one or two items are no progress. The data is real and from public sources. The
-thresholds of motion, of upper bodies and of scene analysis, and the hold of the voice, were chosen while looking at these files: read those rows as development figures.
+thresholds of motion, of upper bodies and of scene analysis, the hold of the voice, and the calibration of dlib's face network
+(on the right) were chosen while looking at these files: read those rows as development figures.
 What each measure is stands in `bench/accuracy/`.
 
 The figures on the left are those of the preferred networks, on the right those of what package registries alone have, with the networks that
