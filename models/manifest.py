@@ -354,6 +354,7 @@ def _voice(table: Mapping[str, Any], models: Mapping[str, Model]) -> Voice:
             licence=table["licence"],
             licence_note=table.get("licence_note", ""),
             artefact=_artefact(given, where),
+            optional=True,
         )
 
     try:
