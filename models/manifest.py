@@ -154,34 +154,45 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A neural voice for one ``language`` (``en-US``): its ``network`` and the ``config`` that goes with it.
+    """A neural voice for one ``language`` (``en-US``).
 
-    Both are opened like any model, under the voice's name and under that name with ``-config``. ``card``: the address of
-    what its makers say about data and licence.
+    ``engine``: which room speaks with it (``piper``, ``hibari``, ``kokoro``); ``rate`` of its samples in Hz. ``card``: what its makers say about
+    data and licence. ``default``: whether it is pulled with the models of its service, unasked.
     """
 
     name: str
     language: str
+    engine: str
+    rate: int
     card: str
+    licence: str
+    default: bool
     network: Model
+    #: What goes with the network: its settings, the numbers of its phonemes, or the style of this voice.
     config: Model
+    #: Other models without which it does not speak: dictionaries, and the networks that help them.
+    needs: tuple[Model, ...] = ()
 
     @property
-    def files(self) -> tuple[Model, Model]:
-        """What is pulled, in this order: whoever sees the network finds its configuration there already."""
-        return self.config, self.network
+    def files(self) -> tuple[Model, ...]:
+        """What is pulled, in this order: when the network is there, so is all that it needs."""
+        return *self.needs, self.config, self.network
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All models and, beside them, the voices, in the order of the file. Voices are only pulled when asked for."""
+    """All models and, beside them, the voices, in the order of the file.
+
+    The files that only one voice has (role ``voice``) are not among the models; those of default voices are pulled with them.
+    """
 
     models: tuple[Model, ...]
     voices: tuple[Voice, ...] = ()
     _by_name: Mapping[str, Model] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        everything = (*self.models, *(file for voice in self.voices for file in voice.files))
+        own = (file for voice in self.voices for file in voice.files if file.role == "voice")
+        everything = (*self.models, *own)
         by_name = {model.name: model for model in everything}
         if len(by_name) != len(everything):
             raise ManifestError("two models have the same name")
@@ -198,6 +209,10 @@ class Manifest:
     def voices_of(self, language: str) -> tuple[Voice, ...]:
         """The voices of a language, the preferred one first."""
         return tuple(voice for voice in self.voices if voice.language == language)
+
+    def default_voice_files(self) -> tuple[Model, ...]:
+        """Of the default voices, each once."""
+        return tuple({file.name: file for voice in self.voices if voice.default for file in voice.files}.values())
 
     def get(self, name: str) -> Model:
         """Raises `UnknownModel` with the names that come near."""
@@ -232,16 +247,17 @@ class Manifest:
         return None
 
     def select(self, names: Iterable[str]) -> tuple[Model, ...]:
-        """The named models without repetition; all models when there are no names. Raises `UnknownModel`.
+        """The named models without repetition; all models and the default voices when there are no names. Raises `UnknownModel`.
 
-        The name of a voice stands for both of its files.
+        The name of a voice stands for all of its files.
         """
         voices = {voice.name: voice for voice in self.voices}
         wanted: dict[str, Model] = {}
         for name in names:
             files = voices[name].files if name in voices else (self.get(name),)
             wanted.update((model.name, model) for model in files)
-        return tuple(wanted.values()) or self.models
+        everything = {model.name: model for model in (*self.models, *self.default_voice_files())}
+        return tuple((wanted or everything).values())
 
 
 def _new_hash(algorithm: str, content: bytes = b"") -> hashlib._Hash:
@@ -322,22 +338,38 @@ def _model(table: Mapping[str, Any]) -> Model:
         raise ManifestError(f"{where}: {error}") from error
 
 
-def _voice(table: Mapping[str, Any]) -> Voice:
+def _voice(table: Mapping[str, Any], models: Mapping[str, Model]) -> Voice:
+    """``models``: what the voice may refer to by name."""
     where = str(table.get("name", "a voice without a name"))
 
     def file(part: str, name: str) -> Model:
+        given = table[part]
+        if isinstance(given, str):
+            return models[given]
         return Model(
             name=name,
-            title=f"Piper {where}",
+            title=f"{table.get('engine', 'piper').capitalize()} {where}",
             task=f"speech in {table['language']}" if part == "network" else f"settings of {where}",
             role="voice",
             licence=table["licence"],
             licence_note=table.get("licence_note", ""),
-            artefact=_artefact(table[part], where),
+            artefact=_artefact(given, where),
+            optional=True,
         )
 
     try:
-        return Voice(where, table["language"], table["card"], file("network", where), file("config", f"{where}-config"))
+        return Voice(
+            name=where,
+            language=table["language"],
+            engine=table.get("engine", "piper"),
+            rate=int(table.get("rate", 22_050)),
+            card=table["card"],
+            licence=table["licence"],
+            default=bool(table.get("default", False)),
+            network=file("network", where),
+            config=file("config", f"{where}-config"),
+            needs=tuple(models[name] for name in table.get("needs", ())),
+        )
     except (KeyError, TypeError) as error:
         raise ManifestError(f"{where}: {error}") from error
 
@@ -350,8 +382,9 @@ def parse_manifest(text: str) -> Manifest:
         raise ManifestError(str(error)) from error
     if document.get("schema") != 1:
         raise ManifestError("this program reads schema 1")
-    models, voices = document.get("model", ()), document.get("voice", ())
-    return Manifest(tuple(_model(table) for table in models), tuple(_voice(table) for table in voices))
+    models = tuple(_model(table) for table in document.get("model", ()))
+    by_name = {model.name: model for model in models}
+    return Manifest(models, tuple(_voice(table, by_name) for table in document.get("voice", ())))
 
 
 @lru_cache(maxsize=1)

@@ -24,5 +24,8 @@ def restricted(manifest: Manifest, sources: Collection[str]) -> Manifest:
             made = replace(made, originals=tuple(artefact(original) for original in made.originals))
         return replace(one, artefact=artefact(one.artefact), conversion=made)
 
-    voices = tuple(replace(voice, network=model(voice.network), config=model(voice.config)) for voice in manifest.voices)
+    voices = tuple(
+        replace(voice, network=model(voice.network), config=model(voice.config), needs=tuple(map(model, voice.needs)))
+        for voice in manifest.voices
+    )
     return Manifest(tuple(model(one) for one in manifest.models), voices)

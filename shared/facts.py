@@ -60,6 +60,8 @@ class ServedFacts:
     oldest: float | None = None
     rate: float = 0.0
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    #: What the service itself says of what it can do here, for its document.
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ END = "<!-- end -->\n"
 
 
 def table(manifest: Manifest) -> str:
-    """One row a model, then one a voice."""
+    """One row a model, then one a voice, but for voices that have no file of their own."""
     rows = ["| name | for | role | MB | licence | packages | other addresses |", "|---|---|---|---|---|---|---|"]
     rows += [row(model) for model in manifest.models]
-    rows += [row(voice.network) for voice in manifest.voices]
+    for voice in manifest.voices:
+        rows += [row(file) for file in (voice.network, voice.config) if file.role == "voice"][:1]
     return "".join(f"{line}\n" for line in rows)
 
 

@@ -137,4 +137,5 @@ class Activity:
             oldest=oldest,
             rate=round(self._rate.per_second, 3),
             stand_ins=self._stand_ins,
+            details=self._computer.service.announced(),
         )

@@ -342,6 +342,15 @@ class Service(ABC, Generic[In, Out]):
     def example(cls) -> In:
         """A typical input: warms the networks up, measures the batch size, proves in `--check` that the service works."""
 
+    def announced(self) -> Mapping[str, Any]:
+        """What a worker says of it beside its networks, as JSON: small, since it is said every few seconds."""
+        return {}
+
+    @classmethod
+    def details(cls, announced: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What its document says beside the schemas. ``announced``: what each worker says that serves it."""
+        return {}
+
     @classmethod
     def is_off(cls, off: Collection[Analysis]) -> bool:
         """Whether nothing is left of the service's purpose for a stream that has switched these off."""

@@ -17,7 +17,8 @@ from importlib import import_module
 
 from shared.errors import InputTooLarge, ModelCorrupt, ModelMissing
 
-_MEND = 'run: pip install "sensorium[speech]"'
+#: What installs it.
+COMMAND = 'run: pip install "sensorium[speech]"'
 # Values of enums and flags in the header.
 _SYNCHRONOUS = 2  # no audio device, samples go to the callback, the call returns when all is said
 _DO_NOT_EXIT = 0x8000  # without its data the library would end the process
@@ -25,6 +26,8 @@ _OK = 0
 _CHARACTERS = 1  # positions are in characters
 _UTF8 = 1  # and neither SSML (0x10) nor phonemes in brackets (0x100): markup is read like any text
 _IPA = 2
+_TIED = 0x80 | ord("^") << 8  # a "^" between the letters of one phoneme: "a^ɪ"
+_RATE, _WORDS, _SLOWEST, _FASTEST = 1, 175, 80, 450  # the parameter; words a minute: the default and the limits
 _LONGEST_PATH = 140  # of the folder with the data, in bytes: the library cuts longer ones off
 
 _Receive = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -72,32 +75,37 @@ class Espeak:
         self._receiver = _Receiver()
         self.rate: int = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data is not None else None, _DO_NOT_EXIT)
         if self.rate <= 0:
-            raise ModelCorrupt(f"eSpeak NG does not find its data{'' if data is None else f' in {data}'}; {_MEND}")
+            raise ModelCorrupt(f"eSpeak NG does not find its data{'' if data is None else f' in {data}'}; {COMMAND}")
         library.espeak_SetSynthCallback(self._receiver.callback)
 
-    def speak(self, text: str, voice: str, most_seconds: float) -> bytes:
-        """PCM, 16 bit, mono, little-endian. Raises `InputTooLarge` as soon as the speech is longer than ``most_seconds``."""
+    def speak(self, text: str, voice: str, most_seconds: float, speed: float = 1.0) -> bytes:
+        """PCM, 16 bit, mono, little-endian. Raises `InputTooLarge` as soon as the speech is longer than ``most_seconds``.
+
+        ``speed``: 2 is twice as fast; what the library does not reach becomes the nearest that it does (about 0.46 to 2.57).
+        """
         spoken = _encoded(text)
         with self._alone:
             self._choose(voice)
+            self._library.espeak_SetParameter(_RATE, min(max(round(_WORDS * speed), _SLOWEST), _FASTEST), 0)
             self._receiver.start(round(most_seconds * self.rate))
             if self._library.espeak_Synth(spoken, len(spoken) + 1, 0, _CHARACTERS, 0, _UTF8, None, None) != _OK:
-                raise ModelCorrupt(f"eSpeak NG refuses to speak; {_MEND}")
+                raise ModelCorrupt(f"eSpeak NG refuses to speak; {COMMAND}")
             pieces, room = self._receiver.pieces, self._receiver.room
             self._receiver.start(0)
         if room < 0:
             raise InputTooLarge(f"the speech of this text lasts longer than {most_seconds:g} s", parameter="text")
         return b"".join(pieces)
 
-    def phonemes(self, text: str, voice: str) -> list[Clause]:
-        """The clauses of a text, in order."""
+    def phonemes(self, text: str, voice: str, *, tied: bool = False) -> list[Clause]:
+        """The clauses of a text, in order. ``tied``: letters that are one phoneme have a ``^`` between them."""
+        mode = _IPA | (_TIED if tied else 0)
         buffer = ctypes.create_string_buffer(_encoded(text))
         start, size = ctypes.addressof(buffer), len(buffer) - 1
         place, before, clauses = ctypes.c_void_p(start), 0, []
         with self._alone:
             self._choose(voice)
             while place.value is not None:
-                said: bytes | None = self._library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, _IPA)
+                said: bytes | None = self._library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, mode)
                 after = size if place.value is None else place.value - start
                 read = buffer.raw[before:after].decode(errors="ignore")
                 # it has read one character too many, to see that the clause is over
@@ -107,7 +115,7 @@ class Espeak:
 
     def _choose(self, voice: str) -> None:
         if self._library.espeak_SetVoiceByName(voice.encode()) != _OK:
-            raise ModelCorrupt(f"eSpeak NG has no voice {voice!r}; {_MEND}")
+            raise ModelCorrupt(f"eSpeak NG has no voice {voice!r}; {COMMAND}")
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +125,7 @@ def open_espeak() -> Espeak:
     try:
         return Espeak(ctypes.CDLL(library), data)
     except (OSError, AttributeError) as error:
-        raise ModelCorrupt(f"eSpeak NG does not load from {library}: {error}; {_MEND}") from error
+        raise ModelCorrupt(f"eSpeak NG does not load from {library}: {error}; {COMMAND}") from error
 
 
 def _find() -> tuple[str, str | None]:
@@ -128,7 +136,7 @@ def _find() -> tuple[str, str | None]:
     except ImportError:
         library = ctypes.util.find_library("espeak-ng")
     if library is None:
-        raise ModelMissing(f"eSpeak NG, which speaks, is not installed; {_MEND}")
+        raise ModelMissing(f"eSpeak NG, which speaks, is not installed; {COMMAND}")
     return library, None
 
 
@@ -138,6 +146,7 @@ def _declare(library: ctypes.CDLL) -> None:
     library.espeak_SetSynthCallback.argtypes = [_Receive]
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = [text]
+    library.espeak_SetParameter.argtypes = [number, number, number]
     library.espeak_Synth.argtypes = [text, ctypes.c_size_t, ctypes.c_uint, number, ctypes.c_uint, ctypes.c_uint, pointer, pointer]
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(pointer), number, number]
     library.espeak_TextToPhonemes.restype = text

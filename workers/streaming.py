@@ -40,8 +40,9 @@ class StreamingService(Service[StreamedIn, Out]):
     def process_streamed(self, item: Item[StreamedIn], emit: Emit) -> Out | PerceptionError:
         """Answer one item, and call ``emit`` for each piece as soon as it is there, whether or not anybody asked for pieces.
 
-        A piece is a mapping with ``sound`` (a WAV of its own, compressed with zlib, in base64), ``rate`` (Hz) and ``voice``. What
-        ``emit`` raises is to be let through. Called from several threads at a time.
+        A piece is a mapping with ``sound`` (a WAV of its own, compressed with zlib, in base64), ``rate`` (Hz) and ``voice``; an empty one
+        says that the work goes on, where nobody asked for pieces. What ``emit`` raises is to be let through. Called from several
+        threads at a time.
         """
 
     def process(self, batch: Sequence[Item[StreamedIn]]) -> Sequence[Out | PerceptionError]:

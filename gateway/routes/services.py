@@ -60,7 +60,7 @@ async def service_document(request: web.Request) -> web.Response:
             "output": answers,
             **_availability(request, service),
             **_parts(request, service),
-            **await _models(request, service),
+            **await _announced(request, service),
         }
     )
 
@@ -84,8 +84,8 @@ def _parts(request: web.Request, service: ServiceType) -> dict[str, Any]:
     return {"services": {name: _told(own or fault_of_part(name)) for name in service.kinds}}
 
 
-async def _models(request: web.Request, service: ServiceType) -> dict[str, Any]:
-    """Which networks answer now, as the workers of the service announce them; no key for a service without networks."""
+async def _announced(request: web.Request, service: ServiceType) -> dict[str, Any]:
+    """Which networks answer now, as the workers of the service announce them (no key for a service without networks), and the details."""
     facts = await request.app[GATE].operations.facts()
     served = [
         one for worker in facts.workers or () for one in worker.services if (one.service, one.version) == (service.name, service.version)
@@ -93,7 +93,8 @@ async def _models(request: web.Request, service: ServiceType) -> dict[str, Any]:
     found = dict.fromkeys(entry for one in served for entry in models_of(one))
     models = [{"name": name, **({"stands_in_for": preferred} if preferred else {})} for name, preferred in found if name]
     missing = [preferred for name, preferred in found if not name]
-    return {**({"models": models} if models else {}), **({"missing_models": missing} if missing else {})}
+    details = service.details([one.details for one in served])
+    return {**({"models": models} if models else {}), **({"missing_models": missing} if missing else {}), **details}
 
 
 def _told(fault: PerceptionError | None) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def test_unknown_names_get_a_hint() -> None:
 
 def test_select() -> None:
     manifest = load_manifest()
-    assert manifest.select(()) == manifest.models
+    assert manifest.select(())[: len(manifest.models)] == manifest.models
+    assert {model.role for model in manifest.select(())[len(manifest.models) :]} == {"voice"}, "the default voices"
     assert [model.name for model in manifest.select(["yamnet", "yunet", "yamnet"])] == ["yamnet", "yunet"]
 
 

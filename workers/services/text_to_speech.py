@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 import wave
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo
 
 from models.manifest import Manifest, Voice, load_manifest
-from shared.errors import InputTooLarge, ModelMissing, PerceptionError, UnreadableInput
-from workers.contract import Input, Item, MediaLimits, Models, Network, Output, Service
+from shared.errors import InputTooLarge, InvalidParameter, ModelMissing, PerceptionError, UnreadableInput
+from workers.contract import Item, MediaLimits, Models, Output
 from workers.espeak import Espeak, open_espeak
-from workers.models import piper
+from workers.lib.reading import is_speakable, pieces, spell
+from workers.streaming import Emit, StreamedInput, StreamingService
+
+if TYPE_CHECKING:
+    from workers.models.speakers import Speaker, Speakers
 
 #: The languages, and the voice of eSpeak NG for each.
 LANGUAGES = {"en-US": "en-us", "en-GB": "en", "de-DE": "de", "es-ES": "es", "fr-FR": "fr", "it-IT": "it"}
+#: Samples a second of eSpeak NG's speech.
+_ESPEAK_RATE = 22_050
+_ESPEAK_LICENCE = "GPL-3.0-or-later"
 _PAUSE = 0.2  # seconds between the sentences of a neural voice
+_BREATH = 0.08  # seconds between the runs of one sentence
 _LOUDEST = 0.9  # of full scale: the peak of a neural voice, whose level is not its own
+_MOST_GAIN = 4.0  # a first word may be a quiet one
+_ESPEAK_RUN = 400  # characters
 _LIMITS = MediaLimits()
+
+Engine = Literal["neural", "espeak"]
 
 
 def _limits(context: Any) -> MediaLimits:
@@ -36,8 +48,8 @@ def _speakable(text: str, info: ValidationInfo) -> str:
     limits = _limits(info.context)
     if len(text) > limits.text_characters:
         raise InputTooLarge(f"the text has {len(text)} characters; at most {limits.text_characters} are allowed", parameter="text")
-    if not any(character.isprintable() and not character.isspace() for character in text):
-        raise ValueError("there is nothing to say in it")
+    if not is_speakable(text):
+        raise ValueError("there is nothing to say in it: no letter, no digit and no sign that is read as a word")
     return text
 
 
@@ -47,8 +59,25 @@ def _spoken(lang: str) -> str:
     return lang
 
 
-class TextToSpeechInput(Input):
-    """Raises `InputTooLarge` for a longer text than the limits allow, `UnreadableInput` for another language."""
+def _known(voice: str | None, info: ValidationInfo) -> str | None:
+    lang = info.data.get("lang")
+    names = _voice_names(lang) if lang in LANGUAGES else []
+    if voice is None or not names or voice in names:
+        return voice
+    raise UnreadableInput(f"there is no voice {voice[:40]!r} for {lang}; there are {', '.join(names)}", parameter="voice")
+
+
+def _voice_names(lang: str) -> list[str]:
+    return [*(voice.name for voice in load_manifest().voices_of(lang)), espeak_voice(lang)]
+
+
+def espeak_voice(lang: str) -> str:
+    """What eSpeak NG's voice for a language is called here."""
+    return f"espeak-ng/{LANGUAGES[lang]}"
+
+
+class TextToSpeechInput(StreamedInput):
+    """Raises `InputTooLarge` for a longer text than the limits allow, `UnreadableInput` for another language or an unknown voice."""
 
     text: Annotated[str, AfterValidator(_speakable)] = Field(
         min_length=1, description="What is read, as it stands: markup is read too. At most 5,000 characters, unless set otherwise."
@@ -56,6 +85,13 @@ class TextToSpeechInput(Input):
     lang: Annotated[str, AfterValidator(_spoken)] = Field(
         description="The language in which it is read.", json_schema_extra={"enum": list(LANGUAGES)}
     )
+    voice: Annotated[str | None, AfterValidator(_known)] = Field(
+        None, description="Whose voice, one of the language's; the service's document lists them. By default the first that is installed."
+    )
+    engine: Engine | None = Field(
+        None, description="`neural` for a voice that sounds human, `espeak` for a faster one. By default neural where a voice is installed."
+    )
+    speed: float = Field(1.0, ge=0.25, le=4, allow_inf_nan=False, description="2 is twice as fast. eSpeak NG goes from about 0.46 to 2.57.")
 
     _limits: MediaLimits = PrivateAttr(_LIMITS)
 
@@ -72,101 +108,168 @@ class TextToSpeechOutput(Output):
     voice: str = Field(description="Whose voice it is: `espeak-ng/…`, or the name of a neural voice.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Neural:
-    """A neural voice that is installed."""
+class _Reader(Protocol):
+    """Reads a text in one voice. ``rate``: of its samples, in Hz."""
 
     name: str
-    network: Network
-    settings: piper.VoiceSettings
+    rate: int
+
+    def read(self, sentences: Sequence[str], value: TextToSpeechInput) -> Iterator[bytes]:
+        """PCM, 16 bit, mono, in pieces. May raise `InputTooLarge`."""
 
 
-class TextToSpeech(Service[TextToSpeechInput, TextToSpeechOutput]):
+@dataclass(slots=True)
+class _EspeakReader:
+    name: str
+    rate: int
+    espeak: Espeak
+
+    def read(self, sentences: Sequence[str], value: TextToSpeechInput) -> Iterator[bytes]:
+        for sentence in sentences:
+            for run in pieces.cut(sentence, _ESPEAK_RUN):
+                yield self.espeak.speak(run, LANGUAGES[value.lang], value.limits.speech_seconds, value.speed)
+
+
+@dataclass(slots=True)
+class _NeuralReader:
+    """The gain is chosen for the first run, and lowered for a later one that would be too loud: speech that is sent while it is made
+    sounds as the same speech sent whole."""
+
+    name: str
+    rate: int
+    speaker: Speaker
+
+    def read(self, sentences: Sequence[str], value: TextToSpeechInput) -> Iterator[bytes]:
+        gain = 0.0
+        for number, sentence in enumerate(sentences):
+            runs = list(self.speaker.runs(sentence, number == 0))
+            for place, run in enumerate(runs, 1):
+                samples = self.speaker.speak(run, value.speed)
+                peak = max(float(np.abs(samples).max(initial=0)), 1e-3)  # silence is not made loud
+                gain = min(gain or _MOST_GAIN, _LOUDEST / peak)
+                pause = _PAUSE if place == len(runs) else _BREATH
+                yield _pcm(samples * gain) + bytes(2 * round(pause / value.speed * self.rate))
+
+
+class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
     """Reads a text aloud, in English (US and GB), German, Spanish, French or Italian.
 
-    Spoken by eSpeak NG, or by a neural voice as soon as `sensorium models pull --voices LANGUAGE` has brought one for the
-    language. The text is read as it stands: markup has no meaning, control characters are pauses. The answer's `sound` is
-    a WAV file, compressed with zlib, in base64; `voice` names the voice.
+    Spoken by a neural voice where one is installed for the language, else by eSpeak NG; `voice` and `engine` choose. Numbers, dates,
+    times, amounts and abbreviations are read as words; markup has no meaning, control characters are pauses. The answer's `sound` is
+    a WAV file, compressed with zlib, in base64; `voice` names the voice. With `stream`, sentence by sentence while it is being made.
     """
 
     name = "text_to_speech"
     input_type = TextToSpeechInput
     output_type = TextToSpeechOutput
+    models = tuple(file.name for file in load_manifest().default_voice_files())  # each of them optional
 
-    _espeak: Espeak
-    _models: Models
+    _espeak: Espeak | None
+    _speakers: Speakers
 
     def __init__(self, manifest: Manifest | None = None) -> None:
         """``manifest``: where the neural voices are listed; by default the one of this installation."""
         self._manifest = manifest or load_manifest()
-        self._neural: dict[str, _Neural] = {}
-        self._opening = threading.Lock()
+        self._installed: set[str] = set()
 
     def load(self, models: Models) -> None:
-        """Raises `ModelMissing` without eSpeak NG, `ModelCorrupt` for a voice that is not the file in the manifest."""
-        self._espeak = open_espeak()
-        self._models = models
-        for language in LANGUAGES:
-            self._neural_voice(language)
+        """Raises `ModelMissing` with neither eSpeak NG nor a voice, `ModelCorrupt` for a voice that is not the file in the manifest."""
+        from workers.models.speakers import Speakers  # scipy is for workers, not for gateways
 
-    def process(self, batch: Sequence[Item[TextToSpeechInput]]) -> Sequence[TextToSpeechOutput | PerceptionError]:
-        return [self._answer(item.input) for item in batch]
+        missing: ModelMissing | None = None
+        try:
+            self._espeak = open_espeak()
+        except ModelMissing as error:
+            self._espeak, missing = None, error
+        self._speakers = Speakers(models, self._espeak)
+        for voice in self._manifest.voices:
+            if self._is_installed(voice) and voice.engine != "kokoro":  # large: opened when one of its voices first speaks
+                self._speakers.open(voice)
+        if missing is not None and not self._installed:
+            raise missing
+
+    def process_streamed(self, item: Item[TextToSpeechInput], emit: Emit) -> TextToSpeechOutput | PerceptionError:
+        value = item.input
+        try:
+            reader = self._reader(value)
+            samples = self._spoken(value, reader, emit)
+        except PerceptionError as error:
+            return error
+        return TextToSpeechOutput(sound=packed(samples, reader.rate), voice=reader.name)
 
     @classmethod
     def example(cls) -> TextToSpeechInput:
-        return TextToSpeechInput(text="Hi guys, how are you today?", lang="en-US")
+        return TextToSpeechInput.model_validate({"text": "Hi guys, how are you today?", "lang": "en-US"})
 
-    def _answer(self, value: TextToSpeechInput) -> TextToSpeechOutput | PerceptionError:
-        neural = self._neural_voice(value.lang)
-        try:
-            if neural is None:
-                name, rate = f"espeak-ng/{LANGUAGES[value.lang]}", self._espeak.rate
-                samples = self._espeak.speak(value.text, LANGUAGES[value.lang], value.limits.speech_seconds)
-            else:
-                name, rate = neural.name, neural.settings.rate
-                samples = self._speak(value, neural)
-        except InputTooLarge as error:
-            return error
-        return TextToSpeechOutput(sound=base64.b64encode(zlib.compress(_wav(samples, rate))).decode(), voice=name)
+    def announced(self) -> Mapping[str, Any]:
+        return {"voices": [*sorted(self._installed), *(map(espeak_voice, LANGUAGES) if self._espeak is not None else ())]}
 
-    def _speak(self, value: TextToSpeechInput, neural: _Neural) -> bytes:
-        """PCM, 16 bit, mono. Raises `InputTooLarge`."""
-        rate, most = neural.settings.rate, value.limits.speech_seconds
-        pieces = [np.zeros(0, np.float32)]
-        for phonemes in piper.sentences(self._espeak.phonemes(value.text, neural.settings.espeak)):
-            pieces += [piper.speak(neural.network, phonemes, neural.settings), np.zeros(round(_PAUSE * rate), np.float32)]
-            if sum(map(len, pieces)) > most * rate:
-                raise InputTooLarge(f"the speech of this text lasts longer than {most:g} s", parameter="text")
-        speech = np.concatenate(pieces)
-        peak = max(float(np.abs(speech).max(initial=0)), 1e-3)  # silence is not made loud
-        return (speech * (_LOUDEST * 32767 / peak)).astype("<i2").tobytes()
+    @classmethod
+    def details(cls, announced: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        installed = {name for one in announced for name in one.get("voices", ())}
+        found = []
+        for lang in LANGUAGES:
+            for voice in load_manifest().voices_of(lang):
+                found.append(_described(voice.name, lang, "neural", voice.licence, voice.rate))
+            found.append(_described(espeak_voice(lang), lang, "espeak", _ESPEAK_LICENCE, _ESPEAK_RATE))
+        return {"voices": [{**voice, "installed": voice["name"] in installed} for voice in found]}
 
-    def _neural_voice(self, language: str) -> _Neural | None:
-        """The first that is installed: looked for at each request, since it may be pulled at any time."""
-        found = self._neural.get(language)
-        if found is not None:
-            return found
-        with self._opening:
-            for voice in self._manifest.voices_of(language):
-                opened = self._open(voice)
-                if opened is not None:
-                    return self._neural.setdefault(language, opened)
-        return None
+    def _spoken(self, value: TextToSpeechInput, reader: _Reader, emit: Emit) -> bytes:
+        """PCM, 16 bit, mono. Raises `InputTooLarge`, `InvalidParameter` when nothing was said, and what ``emit`` raises."""
+        sentences = pieces.sentences(spell(pieces.loosen(value.text), value.lang))
+        most, said, spoken = round(value.limits.speech_seconds * reader.rate), 0, []
+        for piece in reader.read(sentences, value):
+            if not piece:
+                continue
+            said += len(piece) // 2
+            if said > most:
+                raise InputTooLarge(f"the speech of this text lasts longer than {value.limits.speech_seconds:g} s", parameter="text")
+            spoken.append(piece)
+            emit({"sound": packed(piece, reader.rate), "rate": reader.rate, "voice": reader.name} if value.stream else {})
+        if not spoken:
+            raise InvalidParameter(f"text: there is nothing in it that {reader.name} can say", parameter="text")
+        return b"".join(spoken)
 
-    def _open(self, voice: Voice) -> _Neural | None:
-        try:
-            network = self._models.open(voice.network.name)
-            settings = piper.read_settings(self._models.path(voice.config.name))
-        except ModelMissing:
-            return None
-        return _Neural(voice.name, network, settings)
+    def _reader(self, value: TextToSpeechInput) -> _Reader:
+        """Raises `ModelMissing` for a voice that is not installed, `UnreadableInput` for one that another engine speaks with."""
+        plain = value.voice is not None and value.voice == espeak_voice(value.lang)
+        engine = value.engine or ("espeak" if plain else None)
+        if value.voice is not None and plain != (engine == "espeak"):
+            raise UnreadableInput(f"the voice {value.voice} is not one of the engine {engine}", parameter="voice")
+        if engine != "espeak":
+            for voice in self._manifest.voices_of(value.lang):
+                if value.voice in (None, voice.name) and self._is_installed(voice):
+                    speaker = self._speakers.open(voice)
+                    return _NeuralReader(voice.name, speaker.rate, speaker)
+            if engine == "neural" or value.voice is not None:
+                wanted = value.voice or f"--voices {value.lang}"
+                raise ModelMissing(f"no such voice is installed; run: sensorium models pull {wanted}")
+        if self._espeak is None:
+            self._espeak = open_espeak()
+        return _EspeakReader(espeak_voice(value.lang), self._espeak.rate, self._espeak)
+
+    def _is_installed(self, voice: Voice) -> bool:
+        """Looked for again as long as it is not, since it may be pulled at any time. Raises `ModelCorrupt`."""
+        if voice.name not in self._installed and self._speakers.is_installed(voice):
+            self._installed.add(voice.name)
+        return voice.name in self._installed
 
 
-def _wav(samples: bytes, rate: int) -> bytes:
+def _described(name: str, language: str, engine: Engine, licence: str, rate: int) -> dict[str, Any]:
+    return {"name": name, "language": language, "engine": engine, "licence": licence, "sample_rate": rate}
+
+
+def _pcm(samples: npt.NDArray[np.float32]) -> bytes:
+    """float32 in -1..1 as 16 bit, little-endian."""
+    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def packed(samples: bytes, rate: int) -> str:
+    """PCM, 16 bit, mono, as a WAV file, compressed with zlib (its fastest level: sound hardly shrinks), in base64."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(rate)
         writer.writeframes(samples)
-    return file.getvalue()
+    return base64.b64encode(zlib.compress(file.getvalue(), 1)).decode()
