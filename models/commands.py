@@ -238,5 +238,5 @@ def _verify(models: tuple[Model, ...], models_dir: Path) -> int:
         if state is not State.INSTALLED:
             wrong.append(model.name)
     if wrong:
-        print(f"sensorium: mend with: sensorium models pull {' '.join(wrong)}", file=sys.stderr)
+        print(f"sensorium: run: sensorium models pull {' '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0
