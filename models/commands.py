@@ -161,7 +161,7 @@ def _pull(args: argparse.Namespace, place: Place) -> int:
 def _pull_sets(args: argparse.Namespace, place: Place, needs: Sequence[Need], sets: SetPuller) -> list[PullFailed]:
     """Returns what is a failure."""
     before = {need.preferred.name: need.chosen(place.directory) for need in needs}
-    outcome = sets.both(place.manifest.models) if args.both else sets.needed(again=args.upgrade)
+    outcome = sets.both(place.manifest.select(())) if args.both else sets.needed(again=args.upgrade)
     better = any(before[need.preferred.name] not in (None, need.chosen(place.directory)) for need in needs)
     if needs and not (args.quiet and all(need.has_preferred(place.directory) for need in needs)):
         print(summary(needs, place.directory))
@@ -238,5 +238,5 @@ def _verify(models: tuple[Model, ...], models_dir: Path) -> int:
         if state is not State.INSTALLED:
             wrong.append(model.name)
     if wrong:
-        print(f"sensorium: mend with: sensorium models pull {' '.join(wrong)}", file=sys.stderr)
+        print(f"sensorium: run: sensorium models pull {' '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0

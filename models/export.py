@@ -32,7 +32,7 @@ passes on these terms too.
 
 def wanted(manifest: Manifest, directory: Path, voices: Iterable[str]) -> tuple[Model, ...]:
     """All models, the voices named, and of the other voices those that are installed or lie in a package."""
-    names = {model.name: None for model in manifest.models}
+    names = {model.name: None for model in manifest.select(())}
     for voice in manifest.voices:
         here = all(file.state(directory, read=False) is State.INSTALLED for file in voice.files)
         if voice.name in voices or here or all(file.in_registries for file in voice.files):

@@ -128,7 +128,7 @@ def _refused(error: urllib.error.HTTPError, url: str, part: Path, advance: Advan
     error.close()
     if error.code == _OVER and part.exists():
         advance(-_length(part))
-        part.unlink()  # the other side has a shorter file than what is here: begin anew
+        part.unlink()  # the other side has a shorter file than what is here: begin again
         raise _Cut("the range was refused") from error
     if error.code in _LATER:
         raise _Cut(f"HTTP {error.code}") from error

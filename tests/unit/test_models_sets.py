@@ -207,7 +207,7 @@ def test_a_stand_in_that_the_operator_prefers(server: FileServer, tmp_path: Path
     assert "spare, which stands in for best" in capsys.readouterr().out
 
 
-def test_a_damaged_file_is_mended(server: FileServer, tmp_path: Path) -> None:
+def test_a_damaged_file_is_replaced(server: FileServer, tmp_path: Path) -> None:
     machine = Machine(tmp_path, server, NAMES)
     machine.run("pull", "--needed")
     (tmp_path / "t" / "best.onnx").write_bytes(bytes(len(CONTENT["best"])))
