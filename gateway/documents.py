@@ -12,7 +12,8 @@ from shared.events import Done, Event, Failed, Requeued
 from shared.job_ids import JobRef
 from shared.settings import Settings
 
-#: A job whose deadline passed this long ago, in seconds, has said all that it will ever say.
+#: A job whose deadline passed this long ago, in seconds, and the time of a batch before that, has said all that it will ever say: a
+#: worker may have begun with it at the last moment, and then ends it, however late.
 _SILENT_AFTER = 10.0
 
 
@@ -32,4 +33,4 @@ def silence(ref: JobRef, events: Sequence[Event], settings: Settings) -> Percept
     age = time.time() - max([ref.created, *(event.at for event in events if isinstance(event, Requeued))])
     if age > settings.result_seconds:
         return ResultExpired(f"results are kept for {settings.result_seconds:g} s; this one is gone")
-    return ResultLost() if age > settings.deadline_seconds + _SILENT_AFTER else None
+    return ResultLost() if age > settings.deadline_seconds + settings.process_seconds + _SILENT_AFTER else None

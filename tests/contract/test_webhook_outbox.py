@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,15 @@ from database.migrate import migrate
 from gateway.app import open_gate
 from gateway.parsing import Document
 from gateway.submit import Request, read_envelope
+from gateway.webhook_keeper import Webhooks
 from shared.bootstrap import open_broker, open_stores
 from shared.errors import QueueFull
 from shared.job_ids import JobIds
 from shared.settings import read_settings
+from tests.contract.brokers import until
 from webhooks.model import Delivery, DeliveryState, Result
 from webhooks.outbox import Outbox, OutboxFull
+from webhooks.signing import Secrets
 from workers.catalog import load_catalog
 
 ANN = "ann@example.com"
@@ -252,3 +257,21 @@ async def test_a_job_that_is_not_accepted_leaves_no_note(database: str, streams:
             await fill()
         assert {one.job_id for one in await outbox.waiting(FAR, 10)} == set(accepted)
         assert 1 <= len(accepted) < 5
+
+
+async def test_a_job_that_ends_after_its_deadline_is_waited_for(streams: list[str], outbox: Outbox) -> None:
+    """A worker that took it at the last moment computes on: what its receiver hears is its end, and not that it was lost."""
+    settings = read_settings({}, deadline_seconds=1, process_seconds=120)
+    created = int(time.time() * 1000) - 60_000
+    noted = replace(delivery("late", streams[0]), created=created)
+    await put(outbox, noted, at=created)
+
+    async def is_looked_for() -> bool:
+        return not await outbox.waiting(int(time.time() * 1000), 10)
+
+    async with open_stores(settings, 7) as stores:
+        webhooks = Webhooks(settings, outbox, Secrets(b"k" * 32), stores)
+        webhooks.start()
+        await until(is_looked_for)
+        await webhooks.stop()
+        assert [one.job_id for one in await outbox.waiting(FAR, 10)] == ["late"]

@@ -147,7 +147,7 @@ async def test_a_worker_cut_off_from_the_store(system: System, own_redis: Server
 
 async def test_a_store_that_lost_everything(system: System, own_redis: Server) -> None:
     """Sessions begin anew, and results that are gone are said to be lost: not unknown, and not waited for."""
-    extra = {"SENSORIUM_DEADLINE_SECONDS": "2"}
+    extra = {"SENSORIUM_DEADLINE_SECONDS": "2", "SENSORIUM_PROCESS_SECONDS": "2"}
     gateway = await system.gateway(**extra)
     await system.worker("misbehaver", **extra)
     state = {"session_id": uuid.uuid4().hex}

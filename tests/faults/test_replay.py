@@ -48,6 +48,7 @@ def system(tmp_path: Path, own_rabbitmq: RabbitMQ, own_redis: Server, namespace:
         "NAMESPACE": namespace,
         "DATABASE": f"sqlite+aiosqlite:///{tmp_path / 'accounts.db'}",
         "MODEL_THREADS": "1",
+        "BATCH": "2",  # as on a GPU: the end of the first session shares a batch with frames of the second
         "SESSION_SECONDS": "5",
         "VISIT_DAYS": "0",
     }

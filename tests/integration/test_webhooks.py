@@ -291,7 +291,7 @@ async def test_an_embedded_system_that_dies_delivers_what_it_knows(
     request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver
 ) -> None:
     """Results that were only in memory are lost, and that is what the receiver is told."""
-    async with a_system("embedded", request, tmp_path, DEADLINE_SECONDS="1") as (system, gateway):
+    async with a_system("embedded", request, tmp_path, DEADLINE_SECONDS="1", PROCESS_SECONDS="6") as (system, gateway):
         async with system.client(gateway) as client:
             ended = await ask(client, receiver.url("/flaky/1"), echo="ended")
             await receiver.wait_for("/flaky/1")
