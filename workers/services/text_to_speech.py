@@ -272,7 +272,7 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
         return _EspeakReader(espeak_voice(value.lang), self._espeak.rate, self._espeak)
 
     def _is_installed(self, voice: Voice) -> bool:
-        """Looked for again as long as it is not, since it may be pulled at any time. Raises `ModelCorrupt`."""
+        """Looked for again as long as it is not, since it may be pulled at any time."""
         if voice.name not in self._installed and self._speakers.is_installed(voice):
             self._installed.add(voice.name)
         return voice.name in self._installed
