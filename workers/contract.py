@@ -290,6 +290,9 @@ class Models(Protocol):
     def optional(self, name: str) -> Network | None:
         """Like `open` for a network that a service can do without; None when it is not installed. Raises `ModelCorrupt`."""
 
+    def has(self, name: str) -> bool:
+        """Whether its file is installed: instant, since the content is not looked at. Raises `ModelMissing` for an unknown name."""
+
     def path(self, name: str) -> Path:
         """The verified file of data that goes with a model (names of classes, settings of a voice). Raises like `open`."""
 

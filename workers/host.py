@@ -68,6 +68,9 @@ class _Recording:
             self.opened.append(network)
         return network
 
+    def has(self, name: str) -> bool:
+        return self._models.has(name)
+
     def path(self, name: str) -> Path:
         return self._models.path(name)
 

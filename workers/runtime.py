@@ -99,6 +99,10 @@ class OnnxModels:
         if device != "cpu":
             _require_provider(device)
 
+    def has(self, name: str) -> bool:
+        """Whether its file is installed. Instant: the content is not looked at."""
+        return self._is_here(self._find(name))
+
     def path(self, name: str) -> Path:
         """The verified file of a model or of data that goes with one (the names of sound classes). Raises like `open`."""
         model = self._find(name)

@@ -277,3 +277,13 @@ def test_the_document_lists_the_voices() -> None:
     assert found["espeak-ng/de"]["installed"]
     assert not found["de_DE-eva_k-x_low"]["installed"]
     assert {voice["installed"] for voice in TextToSpeech.details([])["voices"]} == {False}
+
+
+def test_the_rate_and_the_language_of_a_voice() -> None:
+    assert spoken("Hello.", rate=8000)[1].rate == 8000
+    assert spoken("Hello.", rate=48_000)[1].seconds == pytest.approx(spoken("Hello.")[1].seconds, abs=0.01)
+    result = answer(service(), given(TextToSpeech, text="Hola.", voice="espeak-ng/es"))
+    assert result["voice"] == "espeak-ng/es"
+    with pytest.raises(UnreadableInput, match="there is no voice 'nobody'; there are hibari_heart") as caught:
+        given(TextToSpeech, text="Hola.", voice="nobody")
+    assert caught.value.parameter == "voice"

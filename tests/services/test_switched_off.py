@@ -48,6 +48,9 @@ class WatchedModels:
         network = all_models().optional(name)
         return None if network is None else Watched(network)
 
+    def has(self, name: str) -> bool:
+        return all_models().has(name)
+
     def path(self, name: str) -> Path:
         return all_models().path(name)
 

@@ -146,8 +146,9 @@ def test_every_address_of_the_gate_is_there(document: Document) -> None:
     others = {("/services", "get"), ("/services/{name}", "get"), ("/blobs", "post"), ("/blobs/{id}", "get"), ("/blobs/{id}", "delete")}
     plain = {(path, "get") for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{file}")}
     webhooks = {("/webhooks", "get"), ("/webhooks/secret", "post"), ("/webhooks/enable", "post")}
+    speech = {("/v1/audio/speech", "post")}
     data = {("/api/1/entities", "get"), ("/api/1/visits", "get"), (TOKEN, "post"), (f"{TOKEN}/", "post")}
-    assert {(path, verb) for path, verb, _ in operations(document)} == of_services | others | plain | data | webhooks
+    assert {(path, verb) for path, verb, _ in operations(document)} == of_services | others | plain | data | webhooks | speech
 
 
 @pytest.mark.parametrize("module", [blobs, data, health, jobs, reference, services, streams, tokens, webhooks])

@@ -108,11 +108,8 @@ class Speakers:
         self._opening = threading.Lock()
 
     def is_installed(self, voice: Voice) -> bool:
-        """Whether all files of the voice are there, and what reads for it. Raises `ModelCorrupt` for one that is not the manifest's."""
-        try:
-            for file in voice.files:
-                self._models.path(file.name)
-        except ModelMissing:
+        """Whether all files of the voice are there, and what reads for it."""
+        if not all(self._models.has(file.name) for file in voice.files):
             return False
         return self._espeak is not None or (voice.engine != "piper" and voice.language.startswith("en-"))
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from models.manifest import Manifest, Voice, load_manifest
 from shared.errors import InputTooLarge, InvalidParameter, ModelMissing, PerceptionError, UnreadableInput
 from workers.contract import Item, MediaLimits, Models, Output
 from workers.espeak import Espeak, open_espeak
 from workers.lib.reading import is_speakable, pieces, spell
+from workers.lib.resample import Resampler
 from workers.streaming import Emit, StreamedInput, StreamingService
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def _known(voice: str | None, info: ValidationInfo) -> str | None:
     names = _voice_names(lang) if lang in LANGUAGES else []
     if voice is None or not names or voice in names:
         return voice
-    raise UnreadableInput(f"there is no voice {voice[:40]!r} for {lang}; there are {', '.join(names)}", parameter="voice")
+    raise _no_voice(voice, f" for {lang}", names)
+
+
+def _no_voice(voice: str, where: str, names: Sequence[str]) -> UnreadableInput:
+    return UnreadableInput(f"there is no voice {voice[:40]!r}{where}; there are {', '.join(names)}", parameter="voice")
 
 
 def _voice_names(lang: str) -> list[str]:
@@ -83,7 +88,8 @@ class TextToSpeechInput(StreamedInput):
         min_length=1, description="What is read, as it stands: markup is read too. At most 5,000 characters, unless set otherwise."
     )
     lang: Annotated[str, AfterValidator(_spoken)] = Field(
-        description="The language in which it is read.", json_schema_extra={"enum": list(LANGUAGES)}
+        description="The language in which it is read. May be left out where a voice is named: then it is the voice's.",
+        json_schema_extra={"enum": list(LANGUAGES)},
     )
     voice: Annotated[str | None, AfterValidator(_known)] = Field(
         None, description="Whose voice, one of the language's; the service's document lists them. By default the first that is installed."
@@ -91,9 +97,24 @@ class TextToSpeechInput(StreamedInput):
     engine: Engine | None = Field(
         None, description="`neural` for a voice that sounds human, `espeak` for a faster one. By default neural where a voice is installed."
     )
+    rate: int | None = Field(
+        None, ge=8000, le=48_000, strict=True, description="Samples a second (Hz) of the answer. By default the voice's own."
+    )
     speed: float = Field(1.0, ge=0.25, le=4, allow_inf_nan=False, description="2 is twice as fast. eSpeak NG goes from about 0.46 to 2.57.")
 
     _limits: MediaLimits = PrivateAttr(_LIMITS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _language_of_the_voice(cls, given: Any) -> Any:
+        """Raises `UnreadableInput` for a voice that no language has."""
+        if not isinstance(given, dict) or "lang" in given or not isinstance(given.get("voice"), str):
+            return given
+        voice = given["voice"]
+        for lang in LANGUAGES:
+            if voice in _voice_names(lang):
+                return {**given, "lang": lang}
+        raise _no_voice(voice, "", [name for lang in LANGUAGES for name in _voice_names(lang)])
 
     def model_post_init(self, context: Any, /) -> None:
         self._limits = _limits(context)
@@ -195,7 +216,7 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
             samples = self._spoken(value, reader, emit)
         except PerceptionError as error:
             return error
-        return TextToSpeechOutput(sound=packed(samples, reader.rate), voice=reader.name)
+        return TextToSpeechOutput(sound=packed(samples, value.rate or reader.rate), voice=reader.name)
 
     @classmethod
     def example(cls) -> TextToSpeechInput:
@@ -217,15 +238,17 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
     def _spoken(self, value: TextToSpeechInput, reader: _Reader, emit: Emit) -> bytes:
         """PCM, 16 bit, mono. Raises `InputTooLarge`, `InvalidParameter` when nothing was said, and what ``emit`` raises."""
         sentences = pieces.sentences(spell(pieces.loosen(value.text), value.lang))
-        most, said, spoken = round(value.limits.speech_seconds * reader.rate), 0, []
-        for piece in reader.read(sentences, value):
-            if not piece:
+        rate = value.rate or reader.rate
+        most, said, spoken = round(value.limits.speech_seconds * rate), 0, []
+        for read in reader.read(sentences, value):
+            if not read:
                 continue
+            piece = resampled(read, reader.rate, rate)
             said += len(piece) // 2
             if said > most:
                 raise InputTooLarge(f"the speech of this text lasts longer than {value.limits.speech_seconds:g} s", parameter="text")
             spoken.append(piece)
-            emit({"sound": packed(piece, reader.rate), "rate": reader.rate, "voice": reader.name} if value.stream else {})
+            emit({"sound": packed(piece, rate), "rate": rate, "voice": reader.name} if value.stream else {})
         if not spoken:
             raise InvalidParameter(f"text: there is nothing in it that {reader.name} can say", parameter="text")
         return b"".join(spoken)
@@ -249,7 +272,7 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
         return _EspeakReader(espeak_voice(value.lang), self._espeak.rate, self._espeak)
 
     def _is_installed(self, voice: Voice) -> bool:
-        """Looked for again as long as it is not, since it may be pulled at any time. Raises `ModelCorrupt`."""
+        """Looked for again as long as it is not, since it may be pulled at any time."""
         if voice.name not in self._installed and self._speakers.is_installed(voice):
             self._installed.add(voice.name)
         return voice.name in self._installed
@@ -262,6 +285,13 @@ def _described(name: str, language: str, engine: Engine, licence: str, rate: int
 def _pcm(samples: npt.NDArray[np.float32]) -> bytes:
     """float32 in -1..1 as 16 bit, little-endian."""
     return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def resampled(samples: bytes, rate: int, target: int) -> bytes:
+    """PCM, 16 bit, mono, at another rate. A piece begins and ends in silence, so that it may stand alone."""
+    if rate == target:
+        return samples
+    return _pcm(Resampler(rate, target).whole(np.frombuffer(samples, "<i2").astype(np.float32) / np.float32(32767)))
 
 
 def packed(samples: bytes, rate: int) -> str:
