@@ -44,6 +44,11 @@ def all_models() -> OnnxModels:
     return OnnxModels(Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY))
 
 
+def chosen(name: str) -> str:
+    """The model called ``name``, or the installed one that stands in for it."""
+    return all_models().choose(name).name
+
+
 def loaded(service: type[Service[Any, Any]], models: OnnxModels | None = None) -> Service[Any, Any]:
     """With all models that are installed unless ``models`` are given."""
     instance = service()

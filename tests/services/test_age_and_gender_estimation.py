@@ -7,6 +7,7 @@ import pytest
 from shared.errors import UnreadableInput
 from tests.services.helpers import Session, answer, astronaut, given, jpeg, labelled, loaded, png
 from workers.contract import Input, Item
+from workers.models import yunet
 from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 
 KEYS = ["age", "age_confidence", "gender", "gender_confidence", "roi", "roi_confidence"]
@@ -105,6 +106,7 @@ def test_the_example_has_a_face() -> None:
     assert answer(loaded(AgeAndGenderEstimation), AgeAndGenderEstimation.example())["nb_faces"] == 1
 
 
+@pytest.mark.models(yunet.MODEL)
 def test_labelled_faces() -> None:
     folder, rows = labelled("age_and_gender_estimation")
     service = loaded(AgeAndGenderEstimation)

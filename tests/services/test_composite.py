@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from shared.errors import ModelMissing, PerceptionError
 from shared.settings import read_settings
 from tests.fakes import MISBEHAVING
-from tests.services.helpers import Session, answer, astronaut, given, jpeg, loaded
+from tests.services.helpers import Session, answer, astronaut, chosen, given, jpeg, loaded
 from tests.services.test_shared_faces import WatchedModels
 from workers.catalog import load_catalog
 from workers.composing import ComposedService, Part
@@ -73,11 +73,12 @@ def test_faces_are_looked_for_once() -> None:
         parts[name] = Part(part)
     service.join(parts)
     results = answer(service, asked(*names, album={"eileen": "attachment://image"}))
-    assert models.opened[yunet.MODEL].rows == [1, 1], "the picture and the sample, which is an image of its own"
+    detector = chosen(yunet.MODEL)
+    assert models.opened[detector].rows == [1, 1], "the picture and the sample, which is an image of its own"
     assert len(results["scene_analysis"]["entities"]) == results["face_detection"]["nb_faces"] == 1
-    models.opened[yunet.MODEL].rows.clear()
+    models.opened[detector].rows.clear()
     assert answer(service, asked(*names))["face_recognition"]["faces"][0]["names"] == []
-    assert models.opened[yunet.MODEL].rows == [1]
+    assert models.opened[detector].rows == [1]
 
 
 def test_the_services_of_a_process_are_loaded_once() -> None:
@@ -88,7 +89,7 @@ def test_the_services_of_a_process_are_loaded_once() -> None:
     part = composite.parts["face_detection"]
     assert isinstance(part, Part)
     assert part.service is alone
-    assert [model["name"] for model in part.facts["models"]] == [yunet.MODEL]
+    assert part.facts["models"][0]["name"] == chosen(yunet.MODEL)
 
 
 def test_what_a_service_cannot_be_given_is_the_requests_fault() -> None:

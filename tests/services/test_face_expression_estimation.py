@@ -7,6 +7,7 @@ import pytest
 from shared.errors import UnreadableInput
 from tests.services.helpers import Session, answer, astronaut, given, jpeg, labelled, loaded, png
 from workers.contract import Input
+from workers.models import expression, yunet
 from workers.models.expression import EXPRESSIONS
 from workers.services.face_expression_estimation import FaceExpressionEstimation
 
@@ -79,10 +80,11 @@ def test_in_a_session_a_change_shows_within_frames_but_not_at_once() -> None:
     surprise = [face["surprise"] for face in changing]
     alone = answer(loaded(FaceExpressionEstimation), picture(other))["faces"][0]["surprise"]
     assert before["surprise"] < surprise[0] < alone - 0.1
-    assert surprise == sorted(surprise)
+    assert np.all(np.diff(surprise) > -0.03)  # what is in neither of the two may pass between
     assert surprise[-1] == pytest.approx(alone, abs=0.1)
 
 
+@pytest.mark.models(yunet.MODEL, expression.MODEL_B)
 def test_labelled_faces() -> None:
     folder, rows = labelled("face_expression_estimation")
     service = loaded(FaceExpressionEstimation)

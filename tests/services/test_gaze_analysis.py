@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from shared.errors import UnreadableInput
-from tests.services.helpers import Session, answer, astronaut, given, jpeg, labelled, loaded, png
+from tests.services.helpers import Session, answer, astronaut, chosen, given, jpeg, labelled, loaded, png
 from workers.contract import Input
+from workers.models import facemesh, gaze
 from workers.services.gaze_analysis import GazeAnalysis
 
 POINTS = ["eye_left", "eye_right", "nose"]
@@ -36,7 +37,8 @@ def test_somebody_who_faces_the_camera() -> None:
     result = answer(loaded(GazeAnalysis), picture(astronaut()))
     assert result["input_size"] == [512, 512]
     face = only(result)
-    assert sorted(face) == sorted([*POINTS, *ANGLES, "roi", "roi_confidence"])
+    assert sorted(face.keys() - {"gaze_confidence"}) == sorted([*POINTS, *ANGLES, "roi", "roi_confidence"])
+    assert ("gaze_confidence" in face) == (chosen(gaze.MODEL) == facemesh.MODEL)
     assert all(isinstance(value, int) for point in POINTS for value in face[point])
     # Where they are in the photograph, by eye.
     assert np.allclose(face["eye_left"], [205, 104], atol=8)

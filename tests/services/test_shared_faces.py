@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.services.helpers import all_models, astronaut, jpeg, network
+from tests.services.helpers import all_models, astronaut, chosen, jpeg, network
 from workers import faces
 from workers.contract import Image, Item, Network, Service
 from workers.faces import FaceInput, detect_faces
-from workers.models import yunet
+from workers.models import centerface, facemesh, yunet
 from workers.models.face_detector import YuNetDetector, open_face_detector
+from workers.runtime import OnnxModels
 from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 from workers.services.face_detection import FaceDetection
 from workers.services.face_expression_estimation import FaceExpressionEstimation
@@ -37,18 +38,21 @@ class Watched:
 
 
 class WatchedModels:
-    def __init__(self, device: str = "cpu") -> None:
+    """All models that are installed, or those of ``models``."""
+
+    def __init__(self, device: str = "cpu", models: OnnxModels | None = None) -> None:
         self.device = device
+        self.models = models or all_models()
         self.opened: dict[str, Watched] = {}
 
     def open(self, name: str) -> Network:
         return self.opened.setdefault(name, Watched(name, self.device))
 
     def choose(self, name: str) -> Network:
-        return self.open(all_models().choose(name).name)
+        return self.open(self.models.choose(name).name)
 
     def optional(self, name: str) -> Network | None:
-        return None if all_models().optional(name) is None else self.open(name)
+        return None if self.models.optional(name) is None else self.open(name)
 
 
 def started(models: WatchedModels) -> list[Service[Any, Any]]:
@@ -68,7 +72,7 @@ def test_several_services_look_for_the_faces_of_a_picture_once() -> None:
     models = WatchedModels()
     image = Image(jpeg(astronaut()))
     answers = [service.process([Item(FaceInput(image=image))])[0].as_result() for service in started(models)]
-    assert models.opened[yunet.MODEL].rows == [1]
+    assert models.opened[chosen(yunet.MODEL)].rows == [1]
     assert len({tuple(answer["faces"][0]["roi"]) for answer in answers}) == 1
 
 
@@ -78,7 +82,7 @@ def test_equal_bytes_are_not_the_same_picture() -> None:
     first, second = Image(jpeg(astronaut())), Image(jpeg(astronaut()))
     assert [len(found) for found in detect_faces(detector, [first, second])] == [1, 1]
     assert [len(found) for found in detect_faces(detector, [second, Image(jpeg(np.zeros((64, 64, 3), np.uint8))), first])] == [1, 0, 1]
-    assert models.opened[yunet.MODEL].rows == [2, 1, 1], "only the third, and it twice, since it has no face at first sight"
+    assert models.opened[chosen(yunet.MODEL)].rows == [2, 1, 1], "only the third, and it twice, since it has no face at first sight"
 
 
 def test_what_was_found_goes_with_the_picture() -> None:
@@ -100,11 +104,20 @@ def test_a_crowd_is_measured_a_group_at_a_time(device: str, most: int) -> None:
         (output,) = service.process([Item(FaceInput(image=image))])
         assert output.nb_faces >= 40
     for name, watched in models.opened.items():
-        if name != yunet.MODEL:
+        if name != chosen(yunet.MODEL):
             assert max(watched.rows) <= 4 * most, name
             assert len(watched.rows) >= 40 // most, name
 
 
+def test_the_mesh_of_a_face_is_made_once_for_all_services(stand_ins: OnnxModels) -> None:
+    models = WatchedModels("cuda", stand_ins)
+    image = Image(jpeg(astronaut()))
+    for service in started(models):
+        service.process([Item(FaceInput(image=image))])
+    assert (models.opened[centerface.MODEL].rows, models.opened[facemesh.MODEL].rows) == ([1], [1])
+
+
+@pytest.mark.models(*FaceExpressionEstimation.models, *GazeAnalysis.models)
 def test_the_faces_of_all_items_go_through_a_network_together() -> None:
     models = WatchedModels("cuda")
     *_, expression, gaze = started(models)
