@@ -28,6 +28,18 @@ LANGUAGES = {
 }
 
 
+#: What a labelled sound may be called: its class of AudioSet, or a more general one.
+CALLED = {
+    "car horn": {"Vehicle horn, car horn, honking", "Toot", "Car", "Motor vehicle (road)", "Vehicle", "Alarm"},
+    "applause": {"Applause"},
+    "dog": {"Bark", "Dog", "Domestic animals, pets", "Animal"},
+    "piano": {"Piano", "Keyboard (musical)", "Musical instrument", "Music"},
+    "typing": {"Computer keyboard", "Typing"},
+    "rain": {"Rain on surface", "Rain", "Water"},
+    "speech": {"Speech"},
+}
+
+
 def mono(path: Path) -> tuple[np.ndarray, int]:
     """float [frames] in -1..1 and the rate."""
     sound = decode_wav(path.read_bytes(), max_seconds=3600)
@@ -56,7 +68,23 @@ async def sound_detection(client: Client) -> list[Row]:
         share(name, "found", found, "1.0"),
         share(name, "onset within 0.3 s", timely, "1.0"),
         share(name, "nothing on silence and low noise", nothing, "1.0"),
+        share(name, "classes: first name right or more general", await _called(client), "1.0"),
     ]
+
+
+async def _called(client: Client) -> list[bool]:
+    """Whether the longest sound of each labelled recording, and of each conversation, is called what it is."""
+    folder, rows = client.labels("sound_detection")
+    labels = {folder / row["file"]: row["label"] for row in rows}
+    speech, rows = client.labels("voice_detection")
+    labels |= {speech / row["file"]: "speech" for row in rows if row["speech"] == "1"}
+    right = []
+    for path, label in labels.items():
+        samples, rate = mono(path)
+        answer = await client.do("sound_detection", wav_bytes(samples, rate), key="sound", classes=True)
+        longest = max(answer["sounds"], key=lambda sound: sound["end_index"] - sound["start_index"])
+        right.append(any(each["name"] in CALLED[label] for each in longest["classes"][:1]))
+    return right
 
 
 def _loudest_second(samples: np.ndarray, rate: int) -> np.ndarray:

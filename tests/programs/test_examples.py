@@ -82,6 +82,12 @@ def test_a_sound_is_heard(instance: Instance, tmp_path: Path, name: str) -> None
     assert sum(re.fullmatch(said, line) is not None for line in lines) >= times
 
 
+@pytest.mark.models("yamnet", "yamnet-classes")
+def test_a_sound_is_named(instance: Instance, tmp_path: Path) -> None:
+    lines = run(instance, tmp_path, "sound_detection", "--classes", "--input", str(instance.things / "voice.wav"))
+    assert any("Speech 0." in line or "Speech 1." in line for line in lines)
+
+
 @pytest.fixture
 def player(tmp_path: Path) -> Path:
     """The one folder of programs: players that write down what they are to play, and say more than they are asked."""

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from shared.errors import UnreadableInput
 from tests.services.helpers import Session, answer, given, labelled, loaded, wav
-from workers.contract import Input
+from workers.contract import Input, Service
 from workers.lib.audio import decode_wav
 from workers.services.sound_detection import SoundDetection
 
 RATES = (8000, 16000, 44100, 48000, 96000)
+
+
+@cache
+def service() -> Service[Any, Any]:
+    return loaded(SoundDetection)
 
 
 def noise(seconds: float, rate: int, level: float, seed: int = 0) -> np.ndarray:
@@ -37,7 +45,7 @@ def sound(samples: np.ndarray, rate: int, sensitivity: float | None = None) -> I
 
 def detect(samples: np.ndarray, rate: int, sensitivity: float | None = None) -> list[tuple[str, float]]:
     """(type, seconds) of each event, the rest of the answer checked."""
-    result = answer(loaded(SoundDetection), sound(samples, rate, sensitivity))
+    result = answer(service(), sound(samples, rate, sensitivity))
     assert result["input_size"] == len(samples)
     events = result["events"]
     assert result["nb_events"] == len(events)
@@ -120,7 +128,7 @@ def test_a_sensitivity_out_of_range(sensitivity: object) -> None:
 def test_stereo_is_refused_saying_what_is_needed() -> None:
     value = given(SoundDetection, {"sound": wav(np.zeros((800, 2)), 8000)})
     with pytest.raises(UnreadableInput, match="mono") as caught:
-        answer(loaded(SoundDetection), value)
+        answer(service(), value)
     assert caught.value.parameter == "sound"
 
 
@@ -128,7 +136,7 @@ def test_stereo_is_refused_saying_what_is_needed() -> None:
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_pieces_of_a_session_are_heard_as_one_recording(chunk: int, rate: int) -> None:
     samples = scene(rate, (1.0, 0.5, -30), (3.0, 1.0, -40))
-    session = Session(loaded(SoundDetection))
+    session = Session(service())
     events, spans = [], []
     for start in range(0, len(samples), chunk):
         for event in session.frame(sound(samples[start : start + chunk], rate))["events"]:
@@ -142,7 +150,7 @@ def test_pieces_of_a_session_are_heard_as_one_recording(chunk: int, rate: int) -
 
 
 def test_a_sound_stays_open_between_the_pieces_of_a_session() -> None:
-    session = Session(loaded(SoundDetection))
+    session = Session(service())
     kinds = [
         [event["type"] for event in session.frame(sound(piece, 16000))["events"]]
         for piece in np.split(scene(16000, (0.7, 1.6, -20), seconds=3), 3)
@@ -151,14 +159,14 @@ def test_a_sound_stays_open_between_the_pieces_of_a_session() -> None:
 
 
 def test_the_background_is_remembered_in_a_session() -> None:
-    session = Session(loaded(SoundDetection))
+    session = Session(service())
     pieces = [session.frame(sound(noise(1, 16000, -45, seed), 16000))["events"] for seed in range(12)]
     assert [event["type"] for events in pieces for event in events] == ["sound_on", "sound_off"]
     assert session.frame(sound(noise(1, 16000, -45, 99), 16000))["events"] == []
 
 
 def test_the_example_has_a_sound() -> None:
-    assert answer(loaded(SoundDetection), SoundDetection.example())["nb_events"] == 2
+    assert answer(service(), SoundDetection.example())["nb_events"] == 2
 
 
 def test_labelled_sounds() -> None:

@@ -266,12 +266,32 @@ class SoundEvent:
 
 
 @dataclass(frozen=True)
+class SoundClass:
+    """``name``, ``mid``: AudioSet's; ``confidence``: the probability that this is among what sounds."""
+
+    name: str
+    mid: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class NamedSound:
+    """``classes``: what is heard in it, the most probable first. ``start_index``: the frame at which it begins, None where that was in an
+    earlier piece of the session; ``end_index``: at which it ends, None where it goes on after this piece."""
+
+    classes: list[SoundClass]
+    start_index: Optional[int] = None
+    end_index: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class SoundDetection:
-    """``input_size``: number of frames of the sound."""
+    """``input_size``: number of frames of the sound. ``sounds``: with ``classes``; None without."""
 
     input_size: int
     nb_events: int
     events: list[SoundEvent]
+    sounds: Optional[list[NamedSound]] = None
 
 
 @dataclass(frozen=True)
