@@ -113,7 +113,7 @@ class Settings(BaseSettings):
 
     # Sessions
     session_seconds: float = Field(60, gt=0, description="A session expires this long after its last frame was answered")
-    session_gap_seconds: float = Field(15, gt=0, description="A frame whose predecessor is missing goes on without it after this time")
+    session_gap_seconds: float = Field(15, gt=0, description="A frame goes on without its predecessors when none has ended for this time")
     session_parked: int = Field(
         256, gt=0, description="Most frames that one worker holds while their predecessors are at work; more go back to the queue"
     )

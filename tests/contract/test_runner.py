@@ -176,6 +176,19 @@ async def test_a_lost_frame_becomes_a_declared_gap(bench: Bench) -> None:
     assert event.result["gap_frames"] == 1
 
 
+async def test_frames_that_take_long_are_no_gap(bench: Bench) -> None:
+    """The last waits for all of them together for longer than one may be missing."""
+    await bench.start_runner(gap_seconds=0.6, slots=3)
+    turns, seconds = await numbered(bench, 4), (0.4, 0.4, 0.4, 0.0)
+    jobs = [make_job(turn=turn, mark=str(turn.number), deed="sleep", seconds=each) for turn, each in zip(turns, seconds, strict=True)]
+    for job in jobs:
+        await bench.publish(job)
+    events = [await bench.final(job.id) for job in jobs]
+    last = events[-1]
+    assert isinstance(last, Done), events
+    assert (last.result["marks"], "gap_frames" in last.result) == (["1", "2", "3", "4"], False)
+
+
 async def test_a_failed_frame_leaves_no_trace_in_the_state(bench: Bench) -> None:
     await bench.start_runner()
     jobs = [
