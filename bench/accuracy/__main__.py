@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.accuracy import pictures, scenes, sounds
+from bench.accuracy import pictures, scenes, sounds, speech
 from bench.accuracy.client import Client, data_folder, embedded_client
 from bench.accuracy.figures import Row
 
@@ -25,7 +25,7 @@ MEASURES: dict[str, Callable[[Client], Awaitable[list[Row]]]] = {
     "sound_detection": sounds.sound_detection,
     "voice_detection": sounds.voice_detection,
     "sound_localization": sounds.sound_localization,
-    "text_to_speech": sounds.text_to_speech,
+    "text_to_speech": speech.text_to_speech,
 }
 DOCUMENT = Path(__file__).parents[2] / "docs" / "accuracy.md"
 HEAD = """# Accuracy

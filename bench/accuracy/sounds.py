@@ -1,12 +1,8 @@
-"""Measures of the services that listen and speak."""
+"""Measures of the services that listen."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import wave
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +14,6 @@ from workers.lib.audio import decode_wav
 CHUNK = 8192
 FRAME = 512  # 32 ms at 16 kHz
 NOISE = 10 ** (-66 / 20)
-LANGUAGES = {
-    "en-US": "Good morning, how are you today?",
-    "en-GB": "Good morning, how are you today?",
-    "de-DE": "Guten Morgen, wie geht es Ihnen heute?",
-    "es-ES": "Buenos días, ¿cómo está usted hoy?",
-    "fr-FR": "Bonjour, comment allez-vous aujourd'hui ?",
-    "it-IT": "Buongiorno, come sta oggi?",
-}
 
 
 #: What a labelled sound may be called: its class of AudioSet, or a more general one.
@@ -153,22 +141,4 @@ async def sound_localization(client: Client) -> list[Row]:
         mean(name, "azimuth error up to 60°, degrees: median", errors, "1", "median"),
         mean(name, "the same: 90th percentile", errors, "5", "p90"),
         share(name, "side right", sides, "1.0"),
-    ]
-
-
-async def text_to_speech(client: Client) -> list[Row]:
-    valid, voiced, sounds = [], [], set()
-    for language, text in LANGUAGES.items():
-        answer = await client.do("text_to_speech", text=text, lang=language)
-        sound = zlib.decompress(base64.b64decode(answer["sound"]))
-        with wave.open(io.BytesIO(sound)) as file:
-            seconds = file.getnframes() / file.getframerate()
-            valid.append(file.getsampwidth() == 2 and file.getnchannels() == 1 and 0.03 * len(text) < seconds < 0.2 * len(text))
-        heard = await client.do("voice_detection", sound, key="sound")
-        voiced.append(heard["voice_activity"] != "SILENCE")
-        sounds.add(sound)
-    return [
-        share("text_to_speech", "valid WAV of plausible length", valid, "all"),
-        share("text_to_speech", "voice found in it", voiced, "all"),
-        Row("text_to_speech", "different languages sound different", len(sounds), len(LANGUAGES), aim="6"),
     ]

@@ -1,22 +1,23 @@
-"""`python -m bench.listener MODEL < jobs.jsonl`: what Whisper hears in WAV files, a JSON line each. Runs in an environment of its own.
+"""`python -m bench.listener FOLDER < jobs.jsonl`: what Whisper hears in WAV files, a JSON line each. Runs in an environment of its own.
 
-A job is ``{"file": path, "language": "en", "spellings": […]}``; its answer adds ``heard``, ``errors`` and ``words``. ``MODEL`` is the folder of
-a Whisper model for CTranslate2; int8, a beam of five, one thread.
+A job is ``{"file": path, "language": "en", "spellings": […]}``; its answer adds ``heard``, ``errors`` and ``words``. ``FOLDER`` is where the
+network lies or is put. int8, a beam of five, one thread.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
+from pathlib import Path
 
+from bench.listener.weights import whisper_base
 from bench.listener.words import nearest
 
 
 def main() -> None:
     from faster_whisper import WhisperModel
 
-    model = WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
+    model = WhisperModel(str(whisper_base(Path(sys.argv[1]))), device="cpu", compute_type="int8", cpu_threads=1)
     for line in sys.stdin:
         job = json.loads(line)
         segments, _ = model.transcribe(job["file"], language=job["language"], beam_size=5, condition_on_previous_text=False)

@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from num2words import num2words
-
 #: How signs are read, by language.
 _SIGNS = {
     "en": {"%": "percent", "€": "euros", "$": "dollars", "&": "and"},
@@ -26,7 +24,7 @@ def words(sentence: str, language: str) -> list[str]:
     text = unicodedata.normalize("NFC", sentence).lower()
     text = re.sub(rf"(?<=\d){_THOUSANDS[language]}(?=\d{{3}}(?!\d))", "", text)
     if language == "en":
-        text = _ORDINAL.sub(lambda found: f" {num2words(int(found[1]), to='ordinal', lang='en')} ", text)
+        text = _ORDINAL.sub(lambda found: f" {_in_words(int(found[1]), 'en', to='ordinal')} ", text)
         text = re.sub(r"\b([ap])\.m\b\.?", r"\1m", text)
     for sign, name in _SIGNS[language].items():
         text = text.replace(sign, f" {name} ")
@@ -38,8 +36,14 @@ def words(sentence: str, language: str) -> list[str]:
 def _number(digits: str, language: str) -> str:
     value = int(digits)
     if value >= _LARGEST:
-        return " ".join(num2words(int(digit), lang=language) for digit in digits)
-    return f" {num2words(value, lang=language)} "
+        return " ".join(_in_words(int(digit), language) for digit in digits)
+    return f" {_in_words(value, language)} "
+
+
+def _in_words(number: int, language: str, to: str = "cardinal") -> str:
+    from num2words import num2words  # of the recogniser's environment
+
+    return str(num2words(number, lang=language, to=to))
 
 
 def errors(said: Sequence[str], heard: Sequence[str]) -> int:
