@@ -103,7 +103,7 @@ def test_what_is_quiet_all_through_has_no_sounds() -> None:
 
 
 @needs_yamnet
-@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize("rate", [4_000, 8_000, 22_050, 44_100, 96_000, 192_000])
 def test_any_rate(rate: int) -> None:
     divisor = int(np.gcd(rate, RATE))
     samples = resample_poly(scene(busy_signal(1.0)), rate // divisor, RATE // divisor)

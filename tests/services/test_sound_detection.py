@@ -13,7 +13,7 @@ from workers.contract import Input, Service
 from workers.lib.audio import decode_wav
 from workers.services.sound_detection import SoundDetection
 
-RATES = (8000, 16000, 44100, 48000, 96000)
+RATES = (4000, 8000, 16000, 44100, 48000, 96000, 192_000)
 
 
 @cache

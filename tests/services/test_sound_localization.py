@@ -89,7 +89,7 @@ def test_a_low_rate_is_refused_saying_what_is_needed() -> None:
 
 
 def test_other_rates_will_do() -> None:
-    for rate in (16000, 44100, 96000):
+    for rate in (16000, 44100, 96000, 192_000):
         samples = from_direction(noise(rate // 4, -25), -20, 0.2, rate)
         (source,) = answer(loaded(SoundLocalization), sound(samples, rate))["sources"]
         assert source["yaw"] == pytest.approx(math.radians(-20), abs=0.03)

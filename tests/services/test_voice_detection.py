@@ -15,7 +15,7 @@ from workers.lib.audio import decode_wav
 from workers.models import silero
 from workers.services.voice_detection import VoiceDetection
 
-RATES = (8000, 11025, 16000, 22050, 44100, 48000)
+RATES = (8000, 11025, 16000, 22050, 44100, 48000, 192_000)
 VOICED = ("ON", "VOICE", "OFF")
 #: By how much of a voice an answer tells of.
 AMOUNT = {"SILENCE": 0, "ON": 1, "OFF": 1, "VOICE": 2}

@@ -20,7 +20,7 @@ from shared.errors import InputTooLarge, UnreadableInput
 Samples = npt.NDArray[np.float32]
 
 MAX_CHUNKS = 1000
-MIN_RATE, MAX_RATE = 8_000, 96_000
+MIN_RATE, MAX_RATE = 4_000, 192_000
 MAX_CHANNELS = 2
 
 _NEEDED = "a WAV file with PCM samples of 8, 16, 24 or 32 bit or floats is needed"

@@ -54,7 +54,7 @@ _SPAN = 5
 #: chances.
 _FADE = 0.02
 #: From the pooled log odds to those of being right: slope and offset.
-_SLOPE, _OFFSET = 0.68, 0.85
+_SLOPE, _OFFSET = 0.895, 1.159
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ _KEEP_GATE = _GATE - _GATE_RANGE / 2
 
 
 class SoundDetectionInput(Input):
-    sound: Sound = Field(description="A WAV file, PCM 16 bit, mono, of any sample rate from 8,000 to 96,000 Hz.")
+    sound: Sound = Field(description="A WAV file, PCM 16 bit, mono, of any sample rate from 4,000 to 192,000 Hz.")
     sensitivity: float = Field(
         0.5, ge=0, le=1, description="The higher it is, the quieter the sounds that are detected, and background noise too."
     )

@@ -28,7 +28,7 @@ _SLOPE, _EVEN = 28.0, 0.105
 
 class SoundLocalizationInput(Input):
     sound: Sound = Field(
-        description="A WAV file, PCM 16 bit, stereo, 48,000 Hz (any rate from 16,000 to 96,000 Hz will do). "
+        description="A WAV file, PCM 16 bit, stereo, 48,000 Hz (any rate from 16,000 to 192,000 Hz will do). "
         "The second channel is the right microphone, as seen from behind the array."
     )
     baseline: float = Field(ge=0.01, le=2, description="Distance between the two microphones in metres.")

@@ -35,7 +35,10 @@ _HOLD = 10
 
 
 class VoiceDetectionInput(Input):
-    sound: Sound = Field(description="A WAV file, PCM 16 bit, mono, of any sample rate from 8,000 to 96,000 Hz.")
+    sound: Sound = Field(
+        description="A WAV file, PCM 16 bit, mono, of any sample rate from 4,000 to 192,000 Hz; "
+        "voices are found less reliably below 8,000 Hz."
+    )
     sensitivity: float = Field(
         0.5, ge=0, le=1, description="The higher it is, the quieter the voices that are detected, and the more other sounds too."
     )
