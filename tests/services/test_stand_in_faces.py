@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 from workers.services.face_detection import FaceDetection
 from workers.services.face_expression_estimation import FaceExpressionEstimation
 from workers.services.gaze_analysis import GazeAnalysis
+from workers.services.scene_analysis import SceneAnalysis
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVICES: list[type[Service[Any, Any]]] = [FaceDetection, AgeAndGenderEstimation, FaceExpressionEstimation, GazeAnalysis]
 
 
@@ -107,3 +110,24 @@ def test_a_session_does_not_mix_what_two_sets_of_networks_measured(kind: type[Se
     assert known["count"] == 2
     (face,) = result["faces"]
     assert face["id"] == 1
+
+
+def test_a_scene_goes_on_while_its_estimates_start_again(stand_ins: OnnxModels) -> None:
+    """The same person, who is told of once, by workers of two sets; how old she is both measure for themselves."""
+    network(yunet.MODEL)
+    session = Session(loaded(SceneAnalysis))
+    appeared, entities, measured = [], set(), []
+    for number in range(24):
+        if number % 12 == 0:
+            session.service = loaded(SceneAnalysis, stand_ins) if number else loaded(SceneAnalysis)
+        stamp = (START + timedelta(seconds=number / 10)).isoformat()
+        result = session.frame(given(SceneAnalysis, {"image": jpeg(astronaut())}, timestamp=stamp))
+        appeared += [event["entity_id"] for event in result["events"] if event["type"] == "appearance"]
+        entities |= result["entities"].keys()
+        (person,) = json.loads(session.stored)["people"].values()
+        measured.append(person["demography"]["count"])
+    assert entities == set(appeared)
+    assert len(appeared) == 1
+    assert measured[11] > measured[12] == 1
+    (entity,) = result["entities"].values()
+    assert entity["gaze_confidence"] == pytest.approx(facemesh.CERTAINTY * entity["face_confidence"], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from workers.models import age_gender, expression, gaze, head_pose, people_detec
 from workers.models.directions import open_directions
 from workers.models.face_detector import open_face_detector
 from workers.models.people_detector import open_people_detector
+from workers.models.weights import digest
 from workers.scene.person import Look
 
 Array = npt.NDArray[Any]
@@ -70,6 +72,12 @@ class Networks:
     def faces(self, images: Sequence[Image]) -> list[Faces]:
         """The faces in each picture."""
         return detect_faces(self._faces, images)
+
+    @property
+    def measured_by(self) -> str:
+        """16 hex digits that stand for the weights of all networks that look at faces."""
+        networks = (self._who, *(network for network in self._expressions if network is not None))
+        return hashlib.sha256(" ".join([self._faces.sha256, self._directions.sha256, digest(networks)]).encode()).hexdigest()[:16]
 
     @property
     def looks_by(self) -> str:

@@ -112,7 +112,12 @@ class Person:
 
     def switch_off(self, off: list[Analysis]) -> None:
         """Forget what was estimated while others were off, these included."""
-        self.off, self.demography, self.gender_proof, self.expressions = off, Demography(), 0.0, Expressions()
+        self.off = off
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the running estimates; who the person is, and what was counted, stays."""
+        self.demography, self.gender_proof, self.expressions = Demography(), 0.0, Expressions()
         self.episodes = {name: told for name, told in self.episodes.items() if name == "focus"}
 
     def id(self, salt: str) -> str:

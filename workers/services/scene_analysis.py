@@ -74,7 +74,8 @@ class SceneAnalysisOutput(Output):
 class SceneAnalysisState(BaseModel):
     """What a session remembers: numbers only. ``salt`` is chance, and gives this session's entity ids and codes of appearance.
 
-    ``off``: the analyses that were switched off for the last frame; nothing of them is here.
+    ``off``: the analyses that were switched off for the last frame; nothing of them is here. ``measured_by``: which networks looked at faces;
+    "" in states of versions that did not say.
     """
 
     salt: str = Field(default_factory=lambda: str(uuid.uuid4()))
@@ -83,6 +84,14 @@ class SceneAnalysisState(BaseModel):
     people: dict[int, Person] = Field(default_factory=dict)
     store: bool = False
     off: list[Analysis] = Field(default_factory=list)
+    measured_by: str = ""
+
+    def measure_by(self, networks: str) -> None:
+        """From now on these networks look at faces: forget the running estimates that others made. People and their visits go on."""
+        if self.measured_by not in ("", networks):
+            for person in self.people.values():
+                person.forget()
+        self.measured_by = networks
 
     def switch_off(self, off: list[Analysis]) -> None:
         """From now on these are off: forget what they brought, and what was gathered while others were."""
@@ -157,6 +166,7 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
         frames = [_frame(item, sight(who, seen), seen) for item, who, seen in zip(batch, found, faces, strict=True)]
         self._recognise(frames)
         for frame in frames:
+            frame.state.measure_by(self._networks.measured_by)
             _follow(frame)
         self._look(frames)
         return [_answer(frame) for frame in frames]
