@@ -9,7 +9,6 @@ from shared.errors import StoreAway, Unavailable
 from tests.services.albums import Blobs, Counting, CountingModels, changed, confidences, job, nobody, somebody_else, two_people
 from tests.services.helpers import answer, astronaut, jpeg, loaded
 from workers.contract import NO_BLOB, Item
-from workers.models import yunet
 from workers.models.face_embedder import open_face_embedder
 from workers.services.face_recognition import FaceRecognition
 
@@ -36,7 +35,7 @@ def test_a_bad_sample_costs_work_once() -> None:
     service = FaceRecognition()
     models = CountingModels()
     service.load(models)
-    detector = models.opened[yunet.MODEL]
+    detector = models.opened[service._detector.name]
     first = answer(service, job(astronaut(), {"a": ["attachment://none"]}, none=nobody()))
     before = detector.items
     assert answer(service, job(astronaut(), {"a": ["attachment://none"]}, none=nobody())) == first

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from shared.errors import InputTooLarge
 from tests.services.albums import confidences, job, nobody, somebody_else, two_people
 from tests.services.helpers import Session, answer, astronaut, jpeg, labelled, loaded, png
 from workers.contract import NO_ADDRESS, Files, Item, MediaLimits
+from workers.models import face_embedder, yunet
+from workers.runtime import OnnxModels
 from workers.services.face_recognition import FaceRecognition
 
 # One picture
@@ -200,12 +203,44 @@ def calibration_error(chances: list[float], right: list[bool]) -> float:
     return sum(abs(values[bins == b].mean() - hits[bins == b].mean()) * float((bins == b).mean()) for b in set(bins.tolist()))
 
 
+@pytest.mark.models(yunet.MODEL, face_embedder.MODEL)
 def test_labelled_people() -> None:
     """Everybody of the album is recognised, no stranger is, and confidences are as often right as they say."""
+    recognised = recognise(loaded(FaceRecognition))
+    assert recognised.people >= 54
+    assert recognised.right == recognised.people
+    assert recognised.strangers >= 12
+    assert recognised.accepted == 0
+    assert recognised.calibration_error <= 0.05
+
+
+def test_labelled_people_with_the_networks_of_registries(stand_ins: OnnxModels) -> None:
+    """No stranger is recognised either. Some are missed of those who are known by one picture: frames of a clip in other poses."""
+    service = FaceRecognition()
+    service.load(stand_ins)
+    recognised = recognise(service)
+    assert recognised.people >= 54
+    assert recognised.right >= 0.9 * recognised.people
+    assert recognised.strangers >= 12
+    assert recognised.accepted == 0
+    assert recognised.calibration_error <= 0.05
+
+
+@dataclass
+class Recognised:
+    """Of the labelled probes: ``people`` of the album and how many of them were ``right``; ``strangers`` and how many were ``accepted``."""
+
+    people: int = 0
+    right: int = 0
+    strangers: int = 0
+    accepted: int = 0
+    calibration_error: float = 0
+
+
+def recognise(service: FaceRecognition) -> Recognised:
     folder, rows = labelled("face_recognition")
     album, files = enrolled(folder, rows)
-    service = loaded(FaceRecognition)
-    people = right = strangers = accepted = 0
+    found = Recognised()
     chances: list[float] = []
     hits: list[bool] = []
     for data, names in probes(folder, rows):
@@ -213,19 +248,14 @@ def test_labelled_people() -> None:
         assert "album_errors" not in result
         tops = [face["names"][0] for face in result["faces"]]
         known = names & set(album)
-        people += len(known)
-        right += len(known & {top["key"] for top in tops if top["confidence"] >= 0.5})
+        found.people += len(known)
+        found.right += len(known & {top["key"] for top in tops if top["confidence"] >= 0.5})
         if not known:
-            strangers += 1
-            accepted += any(top["confidence"] >= 0.5 for top in tops)
+            found.strangers += 1
+            found.accepted += any(top["confidence"] >= 0.5 for top in tops)
         if len(names) == 1 and len(tops) == 1:
             chances += [name["confidence"] for name in result["faces"][0]["names"]]
             hits += [name["key"] in names for name in result["faces"][0]["names"]]
-    print(
-        f"right {right} of {people}, strangers accepted {accepted} of {strangers}, calibration error {calibration_error(chances, hits):.4f}"
-    )
-    assert people >= 54
-    assert right == people
-    assert strangers >= 12
-    assert accepted == 0
-    assert calibration_error(chances, hits) <= 0.05
+    found.calibration_error = calibration_error(chances, hits)
+    print(found)
+    return found
