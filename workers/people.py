@@ -1,9 +1,10 @@
-"""What the services that look at people have in common: where a person's upper body is."""
+"""What the services that look at people have in common: where a person's upper body is, and a drawing of one."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -40,3 +41,21 @@ def _upper_body(found: People, person: Person) -> tuple[float, float, float, flo
     right = max(min(body_x + body_width, middle + HEADS_ASIDE * width), x + width)
     bottom = max(min(body_y + body_height, y + HEADS_DOWN * height), y + height)
     return left, y, right - left, bottom - y
+
+
+def drawn_person() -> bytes:
+    """A JPEG of 640 x 480 with one person from the hips up."""
+    picture = np.full((480, 640, 3), (150, 140, 130), np.uint8)
+    shirt, skin, hair = (120, 60, 40), (140, 175, 225), (30, 40, 60)
+    cv2.ellipse(picture, (320, 480), (105, 235), 0, 180, 360, shirt, -1)  # shoulders and chest
+    for side in (-1, 1):
+        cv2.line(picture, (320 + side * 85, 320), (320 + side * 125, 480), shirt, 48)
+    cv2.line(picture, (320, 200), (320, 262), skin, 44)
+    cv2.ellipse(picture, (320, 165), (50, 68), 0, 0, 360, skin, -1)
+    cv2.ellipse(picture, (320, 125), (53, 38), 0, 180, 360, hair, -1)
+    for x in (300, 340):
+        cv2.ellipse(picture, (x, 155), (9, 5), 0, 0, 360, (40, 40, 40), -1)
+        cv2.ellipse(picture, (x, 143), (12, 4), 0, 180, 360, hair, 3)
+    cv2.line(picture, (320, 158), (315, 180), (100, 130, 185), 3)
+    cv2.ellipse(picture, (320, 200), (18, 7), 0, 0, 180, (70, 70, 180), -1)
+    return cv2.imencode(".jpg", cv2.GaussianBlur(picture, (0, 0), 2))[1].tobytes()

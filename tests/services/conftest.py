@@ -15,7 +15,7 @@ from workers.runtime import OnnxModels
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> OnnxModels:
     """The models as a machine has them that reaches package registries alone. Skips where one of these networks is not installed."""
-    models = [model for model in load_manifest().models if model.in_registries]
+    models = [model for model in load_manifest().models if model.in_registries and not model.optional]
     if missing := missing_models(model.name for model in models):
         pytest.skip(f"{MODELS_ABSENT}{' '.join(missing)}; run: sensorium models pull {' '.join(missing)}")
     directory = tmp_path_factory.mktemp("registries")

@@ -15,11 +15,11 @@ from pydantic import BaseModel, BeforeValidator, Field
 from shared.privacy import Analysis
 from shared.visits import Visit
 from workers.contract import Image, Input, Item, Models, Output, Service
-from workers.faces import drawn_face
 from workers.lib import assignment
 from workers.lib.appearance import codes
 from workers.lib.faces import Faces, Sight
 from workers.models import person_reid
+from workers.people import drawn_person
 from workers.scene.answer import Entity, Event, entity, remember_boxes
 from workers.scene.clock import Clock, Step
 from workers.scene.events import Sensitivity, Told, appears, disappears, happenings
@@ -202,8 +202,8 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
 
     @classmethod
     def example(cls) -> SceneAnalysisInput:
-        """A face drawn with a brush: enough for the networks to find one."""
-        return SceneAnalysisInput(image=Image(drawn_face()))
+        """Somebody drawn with a brush: enough for the networks to find a person and a face."""
+        return SceneAnalysisInput(image=Image(drawn_person()))
 
 
 def _frame(item: Item[SceneAnalysisInput], sightings: list[Sighting], faces: Faces) -> _Frame:

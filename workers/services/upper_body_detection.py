@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
@@ -19,7 +18,7 @@ from workers.lib.tracks import Tracks, follow
 from workers.models import people_detector
 from workers.models.face_detector import FaceDetector, open_face_detector
 from workers.models.people_detector import PeopleDetector, open_people_detector
-from workers.people import upper_bodies
+from workers.people import drawn_person, upper_bodies
 
 Array = npt.NDArray[Any]
 
@@ -86,7 +85,7 @@ class UpperBodyDetection(Service[UpperBodyDetectionInput, UpperBodyDetectionOutp
     @classmethod
     def example(cls) -> UpperBodyDetectionInput:
         """Somebody drawn with a brush: enough for the network to find one."""
-        return UpperBodyDetectionInput(image=Image(_drawing()))
+        return UpperBodyDetectionInput(image=Image(drawn_person()))
 
 
 def _answer(item: Item[UpperBodyDetectionInput], found: People) -> UpperBodyDetectionOutput:
@@ -104,21 +103,3 @@ def _answer(item: Item[UpperBodyDetectionInput], found: People) -> UpperBodyDete
         for roi, chance, number in zip(rois, chances, numbers, strict=True)
     ]
     return UpperBodyDetectionOutput(input_size=(width, height), nb_upper_bodies=len(bodies), upper_bodies=bodies)
-
-
-def _drawing() -> bytes:
-    """A JPEG of 640 x 480 with one person from the hips up."""
-    picture = np.full((480, 640, 3), (150, 140, 130), np.uint8)
-    shirt, skin, hair = (120, 60, 40), (140, 175, 225), (30, 40, 60)
-    cv2.ellipse(picture, (320, 480), (105, 235), 0, 180, 360, shirt, -1)  # shoulders and chest
-    for side in (-1, 1):
-        cv2.line(picture, (320 + side * 85, 320), (320 + side * 125, 480), shirt, 48)
-    cv2.line(picture, (320, 200), (320, 262), skin, 44)
-    cv2.ellipse(picture, (320, 165), (50, 68), 0, 0, 360, skin, -1)
-    cv2.ellipse(picture, (320, 125), (53, 38), 0, 180, 360, hair, -1)
-    for x in (300, 340):
-        cv2.ellipse(picture, (x, 155), (9, 5), 0, 0, 360, (40, 40, 40), -1)
-        cv2.ellipse(picture, (x, 143), (12, 4), 0, 180, 360, hair, 3)
-    cv2.line(picture, (320, 158), (315, 180), (100, 130, 185), 3)
-    cv2.ellipse(picture, (320, 200), (18, 7), 0, 0, 180, (70, 70, 180), -1)
-    return cv2.imencode(".jpg", cv2.GaussianBlur(picture, (0, 0), 2))[1].tobytes()
