@@ -8,11 +8,12 @@ import pytest
 from workers.lib.appearance import codes, similarity
 from workers.lib.faces import Faces
 from workers.lib.people import Boxes, People, tie
-from workers.scene.following import Following, follow, give_up, wanted_looks
+from workers.scene.following import Following, follow, give_up, look_by, wanted_looks
 from workers.scene.sightings import Sighting, sight
 
 SALT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 _VECTORS = np.random.default_rng(1).standard_normal((3, 256))
+NETWORK = "ab" * 32
 LOOKS = codes(_VECTORS, SALT)
 BOTH = codes(_VECTORS[:1] + _VECTORS[1:2], SALT)[0]
 
@@ -24,7 +25,7 @@ def person(x: float, y: float = 100.0, size: float = 100.0) -> Sighting:
 
 def run(frames: list[list[tuple[int, float]]], *, looks: bool = True, dt: float = 0.1, size: float = 100.0) -> list[list[int]]:
     """Track ids of each frame's people, given as (who, x). ``looks``: whether what they look like is known."""
-    following, ids = Following(), []
+    following, ids = Following(looks_by=NETWORK if looks else ""), []
     for number, frame in enumerate(frames):
         sightings = [person(x, size=size) for _, x in frame]
         give_up(following, number * dt)
@@ -82,7 +83,7 @@ def test_whoever_is_gone_takes_nobodys_place(looks: bool) -> None:
 
 
 def test_two_who_look_like_one_teach_nothing_about_either() -> None:
-    following = Following()
+    following = Following(looks_by=NETWORK)
     for n in range(12):
         pair = [person(100 + 10 * n), person(420 - 10 * n)]
         wanted = wanted_looks(following, pair, n / 10)
@@ -99,7 +100,7 @@ def test_whoever_comes_out_piece_by_piece_is_known_again() -> None:
     """Behind a pillar for a second; what is seen first of somebody who comes out from there looks like nobody, then ever more alike."""
     shares = (0.0, 0.3, 0.45, 0.6, 0.75, 0.9)
     pieces = codes(np.stack([share * _VECTORS[0] + (1 - share) * _VECTORS[2] for share in shares]), SALT)
-    following, ids = Following(), []
+    following, ids = Following(looks_by=NETWORK), []
     for n in range(40):
         since = n - 22
         sightings = [] if 12 <= n < 22 else [person(60 + 12 * n, size=60 + 8 * since if 0 <= since < 6 else 100)]
@@ -110,6 +111,33 @@ def test_whoever_comes_out_piece_by_piece_is_known_again() -> None:
     assert ids[22] != ids[0] == ids[-1] == [1]
     assert ids[28] == [1]
     assert [track.id for track in following.tracks] == [1]
+
+
+def test_without_looks_who_comes_out_where_somebody_is_expected_is_that_one() -> None:
+    """Behind a pillar for a second; seen in part at first, too small to be taken for the one who went in."""
+    following, ids = Following(), []
+    for n in range(40):
+        since = n - 22
+        sightings = [] if 12 <= n < 22 else [person(60 + 12 * n, size=25 + 15 * since if 0 <= since < 5 else 100)]
+        give_up(following, n / 10)
+        assert wanted_looks(Following(), sightings, n / 10) == []
+        ids.append([track.id for track in follow(following, sightings, {}, n / 10, 0.1 if n else 0.0)])
+    assert ids[22] != ids[0] == ids[-1] == [1]
+    assert [track.id for track in following.tracks] == [1]
+
+
+def test_without_looks_who_comes_elsewhere_is_somebody_new() -> None:
+    frames: list[list[tuple[int, float]]] = [[] if 12 <= n < 22 else [(0, 60.0 if n < 12 else 520.0)] for n in range(40)]
+    assert run(frames, looks=False)[-1] != run(frames, looks=False)[0]
+
+
+def test_looks_of_another_network_are_forgotten() -> None:
+    following = Following(looks_by=NETWORK)
+    follow(following, [person(100)], {0: LOOKS[0]}, 0.0, 0.0)
+    look_by(following, NETWORK)
+    assert following.tracks[0].looks == [LOOKS[0]]
+    look_by(following, "cd" * 32)
+    assert (following.tracks[0].looks, following.looks_by) == ([], "cd" * 32)
 
 
 def test_somebody_else_who_comes_out_is_somebody_else() -> None:

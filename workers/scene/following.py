@@ -37,6 +37,8 @@ _HIDDEN, _SAME = 0.5, 0.45
 #: Somebody new who looks this much like somebody hidden is that one after all. Whoever comes out from behind something is seen in part at
 #: first, and looks like nobody; until then each sighting proves less.
 _AGAIN, _IN_DOUBT = 0.6, 0.3
+#: Where looks are not known at all, somebody new is the one who was hidden once they are this near to where that one is expected (as `_REACH`).
+_BACK = 0.7
 #: A sighting this near to where a track is expected, and nearer by so much than anything else, is that track's without a look.
 _EXPECTED, _APART = 0.35, 0.25
 #: A person's looks are taken anew after so many seconds, while nobody is near.
@@ -46,6 +48,9 @@ _ALONE = 0.1
 #: Share of a small deviation that is followed at once; large ones are followed entirely.
 _GAIN = 0.5
 _GROWN = 0.25  # a greater change of size (its logarithm) from one sighting to the next is of what is seen, not of the person
+#: A body without a head says little of somebody's size, since something may hide a part of it: beside a size that a head gave it counts so
+#: much in distances, and takes its place in so many seconds, of which so many at most in one step.
+_BY_BODY, _BY_BODY_SECONDS, _BY_BODY_STEP = 0.5, 1.0, 0.2
 _SLOW = 3.0  # seconds of expected motion at most: nobody out of sight runs on for ever
 #: How much a sighting proves grows with the time since the one before, within these: (at 25 frames a second less than at 10).
 _PROOF_SECONDS, _LEAST_PROOF, _MOST_PROOF = 0.1, 0.8, 3.0
@@ -57,7 +62,7 @@ class Track:
     """One person who is followed. Times in seconds of the session's clock, box and velocity (a second) in pixels.
 
     ``evidence``: the sum of `Sighting.proof`; it only grows. ``looks``: at most two codes of `workers.lib.appearance`, the first
-    clean one and the last; ``looked`` is when the last was taken.
+    clean one and the last; ``looked`` is when the last was taken. ``headed``: whether a head was ever seen, which gave the size of the box.
     """
 
     id: int
@@ -68,6 +73,7 @@ class Track:
     evidence: float = 0.0
     looks: list[str] = field(default_factory=list)
     looked: float = -1e9
+    headed: bool = False
 
 
 @dataclass(slots=True)
@@ -157,7 +163,7 @@ def follow(following: Following, sightings: Sequence[Sighting], looks: Mapping[i
         if index in looks and alone[index]:
             track.looks = [*track.looks[: _CODES - 1], looks[index]]
             track.looked = now
-        seen.append(_known_again(following, track, hidden, looks.get(index)))
+        seen.append(_known_again(following, track, hidden, looks.get(index), now))
     return seen
 
 
@@ -165,16 +171,16 @@ def _hidden_before(following: Following, track: Track, now: float) -> list[Track
     """Who went out of sight before somebody new came, and may be that one."""
     if track.evidence >= _BELIEVED:
         return []
-    hidden = [other for other in following.tracks if other.last < track.first and other.looks and other.evidence >= _BELIEVED]
+    before = [other for other in following.tracks if other.last < track.first and other.evidence >= _BELIEVED]
+    hidden = [other for other in before if other.looks or not following.looks_by]
     apart = _apart([_expected(other, now) for other in hidden], [track.box])
     return [other for other, distance in zip(hidden, apart[:, 0].tolist(), strict=True) if distance <= _MOST_REACH]
 
 
-def _known_again(following: Following, track: Track, hidden: Sequence[Track], look: str | None) -> Track:
-    """The one of ``hidden`` that the new ``track`` looks like; the track itself if it looks like nobody."""
-    alike = [(max(similarity(look, known) for known in other.looks), other) for other in hidden if look is not None]
-    best, known = max(alike, key=lambda pair: pair[0], default=(0.0, track))
-    if best < _AGAIN:
+def _known_again(following: Following, track: Track, hidden: Sequence[Track], look: str | None, now: float) -> Track:
+    """The one of ``hidden`` that the new ``track`` looks like, or without looks the nearest one; the track itself if there is none."""
+    known = _alike(hidden, look) if following.looks_by else _nearest(hidden, track, now)
+    if known is None:
         return track
     following.tracks.remove(track)
     known.box, known.velocity, known.last = track.box, track.velocity, track.last
@@ -182,12 +188,23 @@ def _known_again(following: Following, track: Track, hidden: Sequence[Track], lo
     return known
 
 
+def _alike(hidden: Sequence[Track], look: str | None) -> Track | None:
+    likely = [(max(similarity(look, known) for known in other.looks), other) for other in hidden if look is not None and other.looks]
+    best, known = max(likely, key=lambda pair: pair[0], default=(0.0, None))
+    return known if best >= _AGAIN else None
+
+
+def _nearest(hidden: Sequence[Track], track: Track, now: float) -> Track | None:
+    apart = _apart([_expected(other, now) for other in hidden], [track.box])[:, 0]
+    return hidden[int(apart.argmin())] if len(apart) and apart.min() <= _BACK else None
+
+
 def _patience(track: Track) -> float:
     return PATIENCE if track.evidence >= _BELIEVED else BRIEF_PATIENCE
 
 
 def _begin(following: Following, sighting: Sighting, now: float) -> Track:
-    track = Track(following.next_id, _rounded(sighting.box), now, now)
+    track = Track(following.next_id, _rounded(sighting.box), now, now, headed=sighting.head is not None)
     following.next_id += 1
     following.tracks.append(track)
     return track
@@ -226,18 +243,21 @@ def _distances(following: Following, sightings: Sequence[Sighting], now: float) 
     reach = np.minimum(_REACH + _REACH_PER_SECOND * np.maximum(away - 0.2, 0.0), _MOST_REACH)
     if not following.tracks:
         return np.empty((0, len(sightings))), reach
-    costs = _apart([_expected(track, now) for track in following.tracks], [sighting.box for sighting in sightings])
+    by_body = np.array([[track.headed and sighting.head is None for sighting in sightings] for track in following.tracks])
+    boxes = [sighting.box for sighting in sightings]
+    costs = _apart([_expected(track, now) for track in following.tracks], boxes, np.where(by_body, _BY_BODY, 1.0))
     return np.where(costs <= reach[:, None], costs, np.inf), reach
 
 
-def _apart(some: Sequence[Any], others: Sequence[Any]) -> Array:
-    """[some, others]: how far apart boxes are, in their sizes, and the logarithm of the sizes' ratio."""
+def _apart(some: Sequence[Any], others: Sequence[Any], sized: Array | float = 1.0) -> Array:
+    """[some, others]: how far apart boxes are, in their sizes, and ``sized`` times the logarithm of the sizes' ratio."""
     groups = [np.array(group, np.float64).reshape(-1, 4) for group in (some, others)]
     sides = [np.sqrt(np.maximum(group[:, 2] * group[:, 3], 1.0)) for group in groups]
     # Tops of heads rather than centres: how far down somebody is seen changes with what stands before them.
     anchors = [group[:, :2] + group[:, 2:] * [0.5, 0.25] for group in groups]
     apart = np.linalg.norm(anchors[0][:, None] - anchors[1][None], axis=2)
-    return np.asarray(apart / np.sqrt(sides[0][:, None] * sides[1][None]) + np.abs(np.log(sides[0][:, None] / sides[1][None])))
+    ratio = np.abs(np.log(sides[0][:, None] / sides[1][None]))
+    return np.asarray(apart / np.sqrt(sides[0][:, None] * sides[1][None]) + sized * ratio)
 
 
 def _solitude(sightings: Sequence[Sighting], hidden: Sequence[list[float]] = ()) -> Array:
@@ -265,7 +285,12 @@ def _expected(track: Track, now: float) -> list[float]:
 def _update(track: Track, sighting: Sighting, now: float) -> None:
     """An alpha-beta filter with time in seconds; see `workers.lib.tracks`."""
     expected = np.array(_expected(track, now))
-    deviation = sighting.box - expected
+    seen = sighting.box
+    if sighting.head is not None:
+        track.headed = True
+    elif track.headed:
+        seen = _sized(seen, expected, now - track.last)
+    deviation = seen - expected
     shift = deviation[:2] + deviation[2:] / 2
     size = max(float(np.sqrt(expected[2] * expected[3])), 1.0)
     gain = min(1.0, _GAIN + 2 * float(np.abs(deviation).max()) / size)
@@ -276,6 +301,13 @@ def _update(track: Track, sighting: Sighting, now: float) -> None:
         track.velocity = _rounded(np.array(track.velocity) + velocity_gain * shift / max(seconds, 0.04))
     track.box = _rounded(expected + gain * deviation)
     track.last = now
+
+
+def _sized(box: Array, expected: Array, seconds: float) -> Array:
+    """``box`` float [4] of a body alone with its top and middle where they are, and nearly as large as ``expected``."""
+    share = 1 - np.exp(-min(seconds, _BY_BODY_STEP) / _BY_BODY_SECONDS)
+    size = expected[2:] * (np.maximum(box[2:], 1.0) / np.maximum(expected[2:], 1.0)) ** share
+    return np.array([box[0] + (box[2] - size[0]) / 2, box[1], *size])
 
 
 def _rounded(values: Array) -> list[float]:

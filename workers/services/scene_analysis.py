@@ -179,8 +179,8 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
     def _recognise(self, frames: list[_Frame]) -> None:
         """Take the looks that are wanted, of all frames together."""
         for frame in frames:
-            look_by(frame.state.following, self._networks.looks_by)
-        looking = [frame for frame in frames if self._networks.looks_by and "identification" not in frame.state.off]
+            look_by(frame.state.following, "" if "identification" in frame.state.off else self._networks.looks_by)
+        looking = [frame for frame in frames if frame.state.following.looks_by]
         wanted = [(frame, index) for frame in looking for index in wanted_looks(frame.state.following, frame.sightings, frame.step.now)]
         crops = [person_reid.crop(frame.pixels, frame.sightings[index].whole) for frame, index in wanted]
         for (frame, index), embedding in zip(wanted, self._networks.embeddings(crops), strict=True):
