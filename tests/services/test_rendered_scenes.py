@@ -56,20 +56,21 @@ class Seen:
         return list(dict.fromkeys(one for one in found if one is not None))
 
 
-def play(actors: Sequence[Actor], seconds: float, pillar: tuple[int, int] | None = None) -> Seen:
-    """The scene through the service, its session kept as between two workers, and closed at the end."""
+def play(actors: Sequence[Actor], seconds: float, pillar: tuple[int, int] | None = None, *, by: Service[Any, Any] | None = None) -> Seen:
+    """The scene through the service, or another one, its session kept as between two workers, and closed at the end."""
+    watching = by or service()
     stored, seen = SceneAnalysisState(salt=SALT).model_dump_json(), Seen()
     for number in range(round(seconds * FPS) + 1):
         time = number / FPS
         state = SceneAnalysisState.model_validate_json(stored)
         picture = jpeg(render(actors, time, pillar), 90)
         value = given(SceneAnalysis, {"image": picture}, timestamp=(START + timedelta(seconds=time)).isoformat(), store=True)
-        (output,) = service().process([Item(value, state)])
+        (output,) = watching.process([Item(value, state)])
         stored = state.model_dump_json()
         seen.visits += output.visits
         seen.events += [(time, event.type, event.entity_id) for event in output.events]
         seen.ids.append(_who([actor.path(time) for actor in actors], output.entities))
-    seen.visits += service().close(SceneAnalysisState.model_validate_json(stored))
+    seen.visits += watching.close(SceneAnalysisState.model_validate_json(stored))
     return seen
 
 
