@@ -10,7 +10,7 @@ from shared.dead_letters import GIVEN_UP, Archivist, letter_of
 from shared.errors import DeadlineExceeded, PerceptionError, ServiceFailed, StoreAway, Unavailable
 from shared.events import Failed, Requeued
 from shared.job_ids import JobIds
-from shared.jobs import Job, Turn, blob_place, is_job_file, owner_of, parse_session_key, queue_of
+from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, is_job_file, owner_of, parse_session_key, queue_of
 from shared.log import get_logger
 from shared.ports import DEAD_LETTERS, Broker, Consumer, Delivery, Entry, Message, Stores
 from shared.settings import Settings
@@ -44,14 +44,16 @@ class DeadLetterKeeper:
 
     async def _bury(self, delivery: Delivery) -> None:
         reason = delivery.reason or "unknown"
-        metrics.DEAD_LETTERS.labels(reason).inc()
         letter, job = letter_of(delivery.body, reason, time.time())
+        if job is not None and _comes_again(job, reason):
+            log.warning("session.closing_died", reason=reason, job=job.id)
+            delivery.ack()
+            return
+        metrics.DEAD_LETTERS.labels(reason).inc()
         log.error("dead_letter", reason=reason, kind=letter.kind, id=letter.id, service=letter.service)
         try:
             if job is None:
                 await self._archivist.keep(delivery.body, letter, None)
-            elif _comes_again(job, reason):
-                log.warning("session.closing_died", reason=reason, job=job.id)
             elif not (delivery.redelivered and await self._was_requeued(job)):
                 await self._write_failure(job, reason)
                 await self._archivist.keep(delivery.body, letter, job)
@@ -120,17 +122,18 @@ class SessionKeeper:
 
     async def _close(self, turn: Turn) -> None:
         try:
-            await self._broker.publish(closing_message(self._ids, turn, self._settings.closing_seconds))
+            await self._broker.publish(closing_message(self._ids, turn, self._settings))
             metrics.SESSIONS_CLOSED.inc()
         except Unavailable as error:
             log.warning("session.not_closed", code=error.code)  # the claim lapses, and somebody closes it later
 
 
-def closing_message(ids: JobIds, turn: Turn, lasts: float) -> Message:
-    """The job that closes a session. ``lasts``: its deadline in seconds. It is not that of other jobs: people in view when the last
-    frame came are counted by it, however long no worker was there."""
+def closing_message(ids: JobIds, turn: Turn, settings: Settings) -> Message:
+    """The job that closes a session. Its deadline is not that of other jobs: people in view when the last frame came are counted by
+    it, however long no worker was there. Its message expires as those of other jobs do and another is sent, so that the sessions
+    that wait for a worker cannot fill the queue."""
     tenant, service, version, _ = parse_session_key(turn.session)
     now = time.time()
     job_id = ids.make(owner_of(tenant, service, version), synchronous=False)
-    job = Job(job_id, service, version, tenant, now, now + lasts, turn=turn)
-    return Message(queue_of(service, version), job.encode(), job_id)
+    job = Job(job_id, service, version, tenant, now, now + settings.closing_seconds, turn=turn)
+    return Message(queue_of(service, version), job.encode(), job_id, settings.deadline_seconds + EXPIRY_SLACK)

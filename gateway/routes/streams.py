@@ -178,7 +178,7 @@ async def _end(gate: Gate, stream: FrameStream, reason: str) -> None:
         return
     turn = Turn(key, await sessions.number(key), closing=True)
     try:
-        await gate.broker.publish(closing_message(gate.ids, turn, gate.settings.closing_seconds))
+        await gate.broker.publish(closing_message(gate.ids, turn, gate.settings))
     except Unavailable as error:
         log.warning("stream.session_not_closed", code=error.code)  # it falls silent, and is closed then
         await sessions.save(Turn(key, turn.number), None, None, None)

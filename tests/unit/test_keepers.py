@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -282,7 +283,7 @@ async def test_a_closing_that_went_round_too_often_is_sent_again(house: House) -
 
     await until(is_silent)
     worker = await house.broker.consume(QUEUE, 1, lambda delivery: delivery.reject(requeue=True))
-    await house.broker.publish(closing_message(IDS, turns[0], 60.0))
+    await house.broker.publish(closing_message(IDS, turns[0], house.settings))
     await until(lambda: has_letters(house, 1))
     await worker.stop()
     async with burying(house):
@@ -310,3 +311,12 @@ async def test_a_store_that_is_away_is_asked_again(house: House) -> None:
     async with closing(house, replace(house.stores, sessions=sessions)):
         await take(arrived)
     assert sessions.left == 0
+
+
+def test_closings_that_no_worker_takes_do_not_stay_in_the_queue() -> None:
+    """One is sent at each lease for as long as the session is kept: all of them together would fill the queue."""
+    settings = Settings(deadline_seconds=100, closing_seconds=7 * 86400)
+    message = closing_message(IDS, Turn(SESSION, 1, closing=True), settings)
+    assert message.expires_in is not None
+    assert message.expires_in < 200
+    assert decode_job(message.body).deadline - time.time() > 6 * 86400
