@@ -227,6 +227,8 @@ async def _answer(session: aiohttp.ClientSession, form: aiohttp.FormData) -> tup
     while status == 202:
         async with session.get(f"{_JOB}/{str(job['url']).rpartition('/')[2]}", headers={"Prefer": f"wait={_SECONDS:g}"}) as response:
             status, answer = response.status, await response.json(content_type=None)
+    if status == 200:  # it has ended, well or not: the document says how
+        status = int(answer.get("status", status))
     return status, answer
 
 
