@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import io
 import struct
 import wave
@@ -90,6 +89,7 @@ async def send_sound(
     An answer that fails half-way ends without the last chunk of its body, which is how HTTP says that something is missing.
     """
     samples, rate = _samples(first)
+    voice = _voice(first)
     headers = {**COMMON_HEADERS, **fields, hdrs.CONTENT_TYPE: form.content_type, "X-Sample-Rate": str(rate)}
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
@@ -98,8 +98,12 @@ async def send_sound(
     while isinstance(event, Chunk):
         event = await reader.next()
         if isinstance(event, Chunk):
-            samples, piece_rate = _samples(event)
-            if piece_rate != rate:  # another worker took over that speaks with another voice
+            try:
+                samples, piece_rate = _samples(event)
+            except ServiceFailed:
+                event = None
+                break
+            if (piece_rate, _voice(event)) != (rate, voice):  # another worker took over that speaks with another voice
                 event = None
                 break
             await response.write(samples)
@@ -118,8 +122,13 @@ def _samples(event: Event) -> tuple[bytes, int]:
     try:
         with wave.open(io.BytesIO(zlib.decompress(base64.b64decode(data["sound"])))) as file:
             return file.readframes(file.getnframes()), file.getframerate()
-    except (KeyError, TypeError, binascii.Error, zlib.error, wave.Error, EOFError) as error:
+    except (KeyError, TypeError, ValueError, zlib.error, wave.Error, EOFError) as error:
         raise ServiceFailed("the answer holds no sound") from error
+
+
+def _voice(event: Event) -> object:
+    data: Mapping[str, Any] = event.data if isinstance(event, Chunk) else event.result if isinstance(event, Done) else {}
+    return data.get("voice")
 
 
 def _wav_header(rate: int) -> bytes:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.errors import Cancelled, StoreAway
+from shared.errors import Cancelled, DeadlineExceeded, StoreAway
 from shared.events import Chunk
 from shared.ports import Entry, ResultStore
 from workers.batching import Work
@@ -33,8 +33,10 @@ class Emitter:
     def emit(self, work: Work, piece: Mapping[str, Any]) -> None:
         """Called in a model thread, which waits until the piece is stored: no more than one piece is on its way.
 
-        Raises `Cancelled` when the job has ended meanwhile, and what the store raises.
+        Raises `Cancelled` when the job has ended meanwhile, `DeadlineExceeded` once its time is over, and what the store raises.
         """
+        if time.time() > work.job.deadline:
+            raise DeadlineExceeded
         self._progressed()
         if work.job.parameters.get("stream") is not True:
             return

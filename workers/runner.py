@@ -42,6 +42,7 @@ from workers.policy import Policy
 from workers.samples import SampleReader
 from workers.sessions import Stopped, TooManyParked, Turns
 from workers.settle import Settler
+from workers.streaming import StreamingService
 
 log = get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Runner:
         self._broker, self._stores, self._policy, self._pool, self._on_stuck = broker, stores, policy, pool, on_stuck
         self._activity = Activity(computer, policy.slots, policy.batch)
         self._stateful = service.state_type is not None
+        self._streams = isinstance(service, StreamingService)
         self._turns = Turns(stores.sessions, self.name, gap_seconds=policy.gap_seconds, most_parked=policy.parked)
         self._ahead = Ahead(policy.slots)
         self._samples = SampleReader(stores.blobs, policy.read_seconds)
@@ -267,7 +269,7 @@ class Runner:
             return
         try:
             with self._computing(batch) as computing:
-                emitter = Emitter(self._stores.results, computing.progressed)
+                emitter = Emitter(self._stores.results, computing.progressed) if self._streams else None
                 outcomes, seconds = await computing.run(self._pool, partial(self._activity.compute, emitter=emitter), batch)
         except Withdrawn:
             await self._give_back(batch)

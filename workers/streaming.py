@@ -21,7 +21,7 @@ class StreamedInput(Input):
     stream: bool = Field(
         False,
         strict=True,
-        description="Send the answer in pieces while it is being made: as events of the job, or as the body of the answer with `async: false`.",
+        description="Send the answer in pieces while it is being made: as the body of the answer, or with `async: true` as events of the job.",
     )
 
 

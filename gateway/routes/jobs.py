@@ -38,7 +38,8 @@ _WAIT = re.compile(r"\bwait=(\d{1,6})\b")
 async def create(request: web.Request) -> web.StreamResponse:
     """``POST …/jobs``: the result (201) or, for asynchronous and slow jobs, where it will be (202).
 
-    A service that answers in pieces sends sound as its body when it is asked to stream, or for ``Accept: audio/wav``.
+    A service that answers in pieces sends sound as its body when it is asked to stream, or for ``Accept: audio/wav``, unless
+    ``async`` is true.
     """
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
@@ -49,7 +50,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     streams = issubclass(service, StreamingService) and _is_streamed(request, document)
     if streams:
         document = replace(document, parameters={**document.parameters, "stream": True})
-        hold = None if envelope.asynchronous else gate.settings.hold_seconds
+        hold, preference = (None if envelope.asynchronous else gate.settings.hold_seconds), None
     base = base_url(request)
     wanted = Request(tenant, service, document, base, request.headers.get("Idempotency-Key"))
     async with gate.submitter.submit(wanted, envelope, synchronous=hold is not None) as submitted:

@@ -140,3 +140,16 @@ async def test_what_makes_progress_is_not_stuck(bench: Bench) -> None:
     await bench.start_runner(Slow(), process_seconds=0.4)
     assert isinstance(await bench.do(make_job("singer", pieces=4)), Done)
     assert bench.stuck == []
+
+
+async def test_a_job_whose_time_is_over_stops_at_its_next_piece(bench: Bench, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    await bench.start_runner(singer())
+    job = make_job("singer", lasts=0.5, pieces=100, wait_for=str(gate))
+    await bench.publish(job)
+    await asyncio.sleep(0.6)  # the deadline is a moment of the clock
+    await asyncio.to_thread(gate.write_text, "go on")
+    event = await bench.final(job.id)
+    assert isinstance(event, Failed)
+    assert event.code == "deadline_exceeded"
