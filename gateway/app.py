@@ -11,6 +11,7 @@ from aiohttp import web
 
 from accounts.keys import secret_of
 from accounts.store import Accounts
+from gateway.announced import Announced
 from gateway.auth import Authenticator
 from gateway.availability import Availability
 from gateway.keepers import DeadLetterKeeper, SessionKeeper
@@ -110,6 +111,7 @@ async def open_gate(
             authenticate=_authenticator(settings, accounts, proxies),
             availability=availability,
             submitter=submitter,
+            announced=Announced(stores.workers, settings.facts_seconds),
             operations=Operations(settings, broker, stores, catalog, availability.unserved),
             ids=ids,
             limits=RequestLimits.from_settings(settings),

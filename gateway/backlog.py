@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from collections import Counter
 
-from shared.errors import QueueFull, StoreAway
+from gateway.announced import Announced
+from shared.errors import QueueFull
 from shared.jobs import queue_of
 from shared.ports import WorkerRegistry
 from shared.settings import Settings
@@ -21,10 +20,7 @@ class Backlog:
     """What the workers say of how fast they compute, asked for once in a while however many are refused."""
 
     def __init__(self, registry: WorkerRegistry, settings: Settings) -> None:
-        self._registry, self._settings = registry, settings
-        self._rates: Counter[str] = Counter()
-        self._asked = float("-inf")
-        self._asking = asyncio.Lock()
+        self._announced, self._settings = Announced(registry, settings.facts_seconds), settings
 
     async def full(self, service: ServiceType) -> QueueFull:
         """The refusal of a full queue. Its Retry-After is that of the settings where no worker computed of late."""
@@ -37,14 +33,7 @@ class Backlog:
 
     async def _computed(self) -> Counter[str]:
         """Items a second by queue."""
-        async with self._asking:
-            if time.monotonic() - self._asked > self._settings.facts_seconds:
-                try:
-                    workers = await self._registry.workers()
-                except StoreAway:
-                    workers = []
-                self._rates = Counter()
-                for served in (served for worker in workers for served in worker.services):
-                    self._rates[served.queue] += served.rate  # type: ignore[assignment]
-                self._asked = time.monotonic()
-            return self._rates
+        rates: Counter[str] = Counter()
+        for served in (served for worker in await self._announced.workers() for served in worker.services):
+            rates[served.queue] += served.rate  # type: ignore[assignment]
+        return rates

@@ -11,6 +11,7 @@ from accounts.credentials import Tenant
 from accounts.store import Accounts
 from analytics.queries import Audience
 from analytics.tokens import DataTokens
+from gateway.announced import Announced
 from gateway.auth import Authenticator, FailureLimit
 from gateway.availability import Availability
 from gateway.limits import RequestLimits, TrustedProxies
@@ -38,6 +39,7 @@ class Gate:
     availability: Availability
     submitter: Submitter
     operations: Operations
+    announced: Announced
     ids: JobIds
     limits: RequestLimits
     proxies: TrustedProxies

@@ -86,10 +86,7 @@ def _parts(request: web.Request, service: ServiceType) -> dict[str, Any]:
 
 async def _announced(request: web.Request, service: ServiceType) -> dict[str, Any]:
     """Which networks answer now, as the workers of the service announce them (no key for a service without networks), and the details."""
-    facts = await request.app[GATE].operations.facts()
-    served = [
-        one for worker in facts.workers or () for one in worker.services if (one.service, one.version) == (service.name, service.version)
-    ]
+    served = await request.app[GATE].announced.of(service.name, service.version)
     found = dict.fromkeys(entry for one in served for entry in models_of(one))
     models = [{"name": name, **({"stands_in_for": preferred} if preferred else {})} for name, preferred in found if name]
     missing = [preferred for name, preferred in found if not name]
