@@ -111,8 +111,10 @@ class SetPuller:
         return True
 
     def _remember(self) -> None:
-        if self._missing:
-            self._record.add(self._missing)
+        """A registry that did not answer once may answer at the next start: only what no registry has is remembered."""
+        missing = [model for model in self._missing if not model.in_registries]
+        if missing:
+            self._record.add(missing)
 
 
 class _Record:
@@ -123,7 +125,8 @@ class _Record:
         self._mirror = mirror
 
     def has(self, model: Model) -> bool:
-        return self._key(model) in self._read()
+        """Never with a mirror: its content may have changed."""
+        return not self._mirror and self._key(model) in self._read()
 
     def add(self, models: Iterable[Model]) -> None:
         keys = self._read() | {self._key(model) for model in models}
