@@ -147,8 +147,9 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
 def _keep_apart(item: Item[FaceInput], weights: str) -> None:
     """Forget what was measured with other analyses off, which is not to be told, or by other networks, which is not to be mixed with theirs."""
     state: FaceState = item.state
-    if (state.off, state.weights) != (list(item.off), weights):
-        state.measured, state.off, state.weights = {}, list(item.off), weights
+    if state.off != list(item.off) or state.weights not in ("", weights):  # "": written by a release that did not say
+        state.measured = {}
+    state.off, state.weights = list(item.off), weights
 
 
 def _follow(item: Item[FaceInput], boxes: Array, chances: Array, values: Array, memory: float) -> tuple[Array, Array, Sequence[int], Array]:

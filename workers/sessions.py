@@ -81,6 +81,8 @@ class Turns:
 
     async def _comes(self, turn: Turn) -> bool:
         """Whether the turn comes within the time that a predecessor may be missing."""
+        if self._stopping:
+            raise Stopped
         try:
             async with asyncio.timeout(self._gap_seconds) as wait:
                 self._waits.add(wait)

@@ -38,6 +38,9 @@ class Opening:
         network = self.models.optional(name)
         return None if network is None else self._opened(network)
 
+    def has(self, name: str) -> bool:
+        return self.models.has(name)
+
     def _opened(self, network: Network) -> Network:
         self.networks.append(network)
         return network

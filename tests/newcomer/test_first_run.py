@@ -14,6 +14,7 @@ import subprocess
 import time
 import wave
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         with client_of(url) as opened:
             yield opened
     finally:
-        os.killpg(running.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended; the reason was raised above
+            os.killpg(running.pid, signal.SIGTERM)
         assert running.wait(60) is not None
     left = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True).stdout
     assert left == ""
