@@ -205,3 +205,16 @@ def test_a_body_without_a_head_does_not_change_a_size_that_a_head_gave() -> None
     assert track.box[2] > 85
     velocity = track.velocity[0]
     assert velocity == pytest.approx(80, abs=15), "what hides somebody does not slow them"
+
+
+@pytest.mark.parametrize(("apart", "count"), [(0, 1), (150, 2)])
+def test_without_looks_a_second_box_takes_the_place_of_the_first(apart: float, count: int) -> None:
+    """Both are in one frame, then only the second: near the first it is the same person, farther away it is somebody beside them."""
+    following, first, second = Following(), person(100, size=30), person(100 + apart, size=50)
+    for n in range(8):
+        follow(following, [first], {}, n / 10, 0.1 if n else 0.0)
+    follow(following, [first, second], {}, 0.8, 0.1)
+    for n in range(9, 14):
+        give_up(following, n / 10)
+        follow(following, [second], {}, n / 10, 0.1)
+    assert len(following.tracks) == count

@@ -171,7 +171,9 @@ def _hidden_before(following: Following, track: Track, now: float) -> list[Track
     """Who went out of sight before somebody new came, and may be that one."""
     if track.evidence >= _BELIEVED:
         return []
-    before = [other for other in following.tracks if other.last < track.first and other.evidence >= _BELIEVED]
+    believed = [other for other in following.tracks if other.evidence >= _BELIEVED]
+    # Without looks also who was last seen when the new one came: a second box of somebody takes the place of the first.
+    before = [other for other in believed if other.last < track.first or (not following.looks_by and other.last == track.first < now)]
     hidden = [other for other in before if other.looks or not following.looks_by]
     apart = _apart([_expected(other, now) for other in hidden], [track.box])
     return [other for other, distance in zip(hidden, apart[:, 0].tolist(), strict=True) if distance <= _MOST_REACH]
