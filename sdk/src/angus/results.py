@@ -140,6 +140,8 @@ class LookingFace:
     head_roll: float
     gaze_yaw: float
     gaze_pitch: float
+    #: the probability that the gaze is right to 10 degrees; None where the network made for gazes measured it
+    gaze_confidence: Optional[float] = None
     id: Optional[int] = None
 
 
