@@ -20,6 +20,9 @@ from workers.lib.resample import Carry
 from workers.models import yamnet
 from workers.models.yamnet import HEARD, Evidence, Vocabulary
 
+#: What names need.
+NAMES = (yamnet.MODEL, yamnet.CLASS_MAP)
+
 _MISSING = (
     f"classes: the network {yamnet.MODEL}, which names sounds, is not installed; "
     f"run: sensorium models pull {yamnet.MODEL} {yamnet.CLASS_MAP}"

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from shared.errors import PerceptionError, UnreadableInput
 from workers.contract import Input, Item, Models, Output, Service, Sound
 from workers.lib.audio import Samples
-from workers.naming import Ear, Followed, Namer, NamingState, Span
+from workers.naming import NAMES, Ear, Followed, Namer, NamingState, Span
 
 _WINDOW = 0.02  # seconds over which a level is measured
 _HOLD = 0.3  # seconds of quiet that end a sound
@@ -122,6 +122,7 @@ class SoundDetection(Service[SoundDetectionInput, SoundDetectionOutput]):
     input_type = SoundDetectionInput
     output_type = SoundDetectionOutput
     state_type: ClassVar[type[BaseModel]] = SoundDetectionState
+    models = NAMES  # for names alone: both are optional
     max_batch = 8
 
     _namer: Namer
