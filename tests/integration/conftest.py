@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         settings |= {
             "BROKER": request.getfixturevalue("rabbitmq_server").url,
             "STORE": request.getfixturevalue("redis_server").url,
-            "NAMESPACE": f"int{folder.name[-8:]}".replace("-", "_"),
+            # Of chance: the folders of two lanes of tests have the same name, and lanes share the servers.
+            "NAMESPACE": f"int{uuid.uuid4().hex[:12]}",
             "DATABASE": f"sqlite+aiosqlite:///{folder / 'accounts.db'}",
         }
     with running_system(folder, settings) as made:
