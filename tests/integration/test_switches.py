@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         settings |= {
             "BROKER": request.getfixturevalue("rabbitmq_server").url,
             "STORE": request.getfixturevalue("redis_server").url,
-            "NAMESPACE": f"int{folder.name[-8:]}".replace("-", "_"),
+            "NAMESPACE": f"switches{uuid.uuid4().hex[:12]}",
             "DATABASE": f"sqlite+aiosqlite:///{folder / 'accounts.db'}",
         }
     with running_system(folder, settings) as made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ async def a_system(form: str, request: pytest.FixtureRequest, folder: Path, **mo
     settings = {name: value for name, value in {**QUICK, **more}.items() if value}
     async with AsyncExitStack() as stack:
         if form == "distributed":
-            name = f"hooks_{folder.name[-12:]}".replace("-", "_").lower()
+            name = f"hooks_{uuid.uuid4().hex[:12]}"
             server = request.getfixturevalue("postgresql_server").url
             settings |= {
                 "BROKER": request.getfixturevalue("rabbitmq_server").url,

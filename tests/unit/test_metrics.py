@@ -13,7 +13,22 @@ from shared import metrics
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `(sensorium_\w+)` \| (\w+) \| ([\w, ]*)\|", re.MULTILINE)
 #: Every value of a label must be known beforehand, or come from a list that an operator keeps small.
-LABELS = {"route", "method", "status", "service", "code", "outcome", "reason", "queue", "device", "part", "form", "plan", "model", "stands_in_for"}
+LABELS = {
+    "route",
+    "method",
+    "status",
+    "service",
+    "code",
+    "outcome",
+    "reason",
+    "queue",
+    "device",
+    "part",
+    "form",
+    "plan",
+    "model",
+    "stands_in_for",
+}
 
 
 def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
