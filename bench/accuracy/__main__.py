@@ -37,14 +37,15 @@ thresholds of motion, of upper bodies and of scene analysis, the hold of the voi
 What each measure is stands in `bench/accuracy/`.
 
 The figures on the left are those of the preferred networks, on the right those of what package registries alone have, with the networks that
-stand in for the others ([models](../models/README.md)). They are empty for services that need no network, or whose networks are the same.
+stand in for the others ([models](../models/README.md)). They are empty for services that need no network, or whose networks are the same;
+names of sounds (`classes`) need a network that no registry has.
 
 | service | measure | figure | items | 95 % interval | registries alone | items | 95 % interval | aim |
 |---|---|---:|---:|---|---:|---:|---|---|
 """
 
 
-#: Services whose networks all are in package registries, or that have none: measured once.
+#: Services whose networks all are in package registries or cannot be replaced, or that have none: measured once.
 SAME = frozenset({"motion_detection", "qrcode_decoder", "sound_detection", "voice_detection", "sound_localization", "text_to_speech"})
 
 
