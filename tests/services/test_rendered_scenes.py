@@ -164,6 +164,7 @@ def test_coming_and_leaving_are_told_soon() -> None:
     assert visit.stop_seconds < 1
 
 
+@pytest.mark.models("yolox-body-head-hand", "yunet")
 @pytest.mark.parametrize(
     ("view", "looks", "passing", "interested"),
     [(0.9, 0.9, 0, 0), (1.1, 1.1, 1, 0), (2.9, 2.9, 1, 0), (3.1, 3.1, 1, 1), (3.1, 1.0, 1, 0), (3.1, 1.1, 1, 1)],
