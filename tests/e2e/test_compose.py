@@ -86,7 +86,7 @@ async def test_the_jobs_of_a_killed_worker_are_done_by_another(stack: Stack) -> 
     stack.up("--scale", "worker-tts=2", "--no-recreate")
     try:
         async with stack.client() as client:
-            text = {"text": "One, two, three, four. " * 200, "lang": "en-US", "explain": True}
+            text = {"text": "One, two, three, four. " * 200, "lang": "en-US", "engine": "espeak", "explain": True}
             jobs = await asyncio.gather(*(post_when_served(client, "text_to_speech", text) for _ in range(16)))
             await until(lambda: stack.queue("text_to_speech", "messages_unacknowledged") > 0)
             stack.containers("worker-tts")[0].kill()
