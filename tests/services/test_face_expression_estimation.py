@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from shared.errors import UnreadableInput
-from tests.services.helpers import Session, answer, astronaut, given, jpeg, labelled, loaded, png
+from tests.services.helpers import Session, all_models, answer, astronaut, given, jpeg, labelled, loaded, png
 from workers.contract import Input
 from workers.models import expression, yunet
 from workers.models.expression import EXPRESSIONS
@@ -80,7 +80,9 @@ def test_in_a_session_a_change_shows_within_frames_but_not_at_once() -> None:
     surprise = [face["surprise"] for face in changing]
     alone = answer(loaded(FaceExpressionEstimation), picture(other))["faces"][0]["surprise"]
     assert before["surprise"] < surprise[0] < alone - 0.1
-    assert np.all(np.diff(surprise) > -0.03)  # what is in neither of the two may pass between
+    # Of one network alone, what is in neither of the two may pass between.
+    slack = 0.0 if all_models().has(expression.MODEL_B) and all_models().has(yunet.MODEL) else 0.03
+    assert np.all(np.diff(surprise) >= -slack)
     assert surprise[-1] == pytest.approx(alone, abs=0.1)
 
 
