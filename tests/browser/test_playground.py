@@ -101,6 +101,18 @@ def test_what_is_typed_stays_when_an_earlier_choice_of_a_service_ends_late(page:
     expect(page.get_by_label("echo")).to_have_value("typed")
 
 
+def test_whoever_is_quicker_than_the_description_of_a_service_waits_for_its_fields(page: Page, url: str) -> None:
+    sign_in(page, url, "demo@example.com", DEMO_PASSWORD)
+    held: list[Route] = []
+    page.route("**/access", lambda route: held.append(route))  # noqa: PLW0108 - a built-in method is no handler for it
+    with page.expect_request("**/access"):
+        page.goto(f"{url}/playground?service=text_to_speech")
+    page.get_by_role("button", name="Try it").click()
+    for route in held:
+        route.continue_()
+    expect(page.locator("#audio")).to_be_visible(timeout=60_000)
+
+
 def test_what_is_refused_is_said(playground: Page, tmp_path: Path) -> None:
     no_picture = tmp_path / "notes.jpg"
     no_picture.write_text("not a picture")
@@ -125,8 +137,7 @@ def test_speech_is_heard(url: str, page: Page, instance: tuple[object, object]) 
     sign_in(page, url, "demo@example.com", DEMO_PASSWORD)
     page.goto(f"{url}/playground?service=text_to_speech")
     page.get_by_role("button", name="Try it").click()
-    audio = page.locator("#audio")
-    expect(audio).to_be_visible()
+    expect(page.locator("#audio")).to_be_visible(timeout=60_000)  # the first sentence waits for the dictionaries of the voice
     assert page.evaluate(_DURATION) > 1
 
 

@@ -11,6 +11,7 @@ const MOST_SHOWN = 400; // characters of one text in an answer; sounds are longe
 
 let opening = null; // the promise of the client
 let choices = 0; // how often a service was chosen
+let chosen = null; // the promise that the fields are those of the chosen service
 let schema = null;
 let kind = null; // of the file that the service takes
 let file = null;
@@ -36,7 +37,12 @@ function opened() {
   return opening;
 }
 
-async function choose() {
+function choose() {
+  chosen = describe();
+  return chosen;
+}
+
+async function describe() {
   halt();
   const choice = ++choices;
   byId("about").textContent = byId("service").selectedOptions[0].dataset.about;
@@ -58,6 +64,7 @@ async function choose() {
 const liveLabel = () => (stop ? "Stop" : kind === "image" ? "Use the webcam" : "Use the microphone");
 
 async function send() {
+  await chosen; // whoever is quicker than the description of the service waits for its fields
   const files = kind === null ? {} : { [`attachment://${kind}`]: file };
   if (kind !== null && file === null) return say(kind === "image" ? "Choose a picture first" : "Choose a sound first", true);
   say("Asked …");
@@ -96,6 +103,7 @@ async function tell(answer) {
 
 async function live() {
   if (stop) return halt();
+  await chosen;
   const api = await opened();
   const parameters = await read(form, schema, (one) => api.blob(one));
   byId("line").textContent = api.line(service(), { ...parameters, [kind]: `attachment://${kind}`, state: { session_id: "my-session" } }, { [`attachment://${kind}`]: { name: kind === "image" ? "frame.jpg" : "piece.wav" } });
@@ -145,10 +153,10 @@ function halt() {
   if (ending) say("Stopped");
 }
 
-function take(chosen) {
-  if (!chosen) return;
-  file = chosen;
-  byId("drop-hint").textContent = chosen.name;
+function take(given) {
+  if (!given) return;
+  file = given;
+  byId("drop-hint").textContent = given.name;
   attempt(send)();
 }
 
