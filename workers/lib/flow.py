@@ -15,9 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+
+from workers.lib.neighbours import connected, tree_of
 
 Array = npt.NDArray[Any]
 
@@ -207,7 +206,7 @@ def targets(moved: Motion, recent: Array | None = None, rules: FlowRules = DEFAU
     left = np.setdiff1d(np.arange(len(moved.points)), np.concatenate(groups) if groups else [])
     owners, pairs = _owners(moved, groups, left, rules)
     found = []
-    for members in _sets(len(groups), pairs):
+    for members in connected(len(groups), pairs):
         group = np.concatenate([groups[member] for member in members])
         u, v = np.median(moved.velocities[group], axis=0).tolist()  # robust: some points at its edges are half background
         more = int(np.isin(owners, members).sum())
@@ -228,7 +227,7 @@ def _owners(moved: Motion, groups: list[Array], left: Array, rules: FlowRules) -
     if not groups:
         return owners, pairs
     typical = np.array([np.median(moved.velocities[group], axis=0) for group in groups])
-    trees = [cKDTree(moved.points[group]) for group in groups]
+    trees = [tree_of(moved.points[group]) for group in groups]
     for piece in _groups(moved.points[left], None, rules, 1):
         distances = np.stack([tree.query(moved.points[left[piece]])[0] for tree in trees])
         near = np.flatnonzero(distances.min(axis=1) <= rules.reach)
@@ -298,7 +297,7 @@ def _ease(points: Array, recent: Array | None, rules: FlowRules) -> Array:
     """float [n]: what the thresholds are multiplied by at points [n, 2]."""
     if recent is None or not len(recent):
         return np.ones(len(points))
-    near = cKDTree(recent).query(points, distance_upper_bound=rules.eager_reach)[0]
+    near = tree_of(recent).query(points, distance_upper_bound=rules.eager_reach)[0]
     return np.where(np.isfinite(near), rules.eager, 1.0)
 
 
@@ -369,24 +368,16 @@ def _groups(points: Array, velocities: Array | None, rules: FlowRules, least: in
     """Indices of points [n, 2] that are connected by steps within reach, between points of like velocity."""
     if len(points) < least:
         return []
-    pairs = cKDTree(points).query_pairs(rules.reach, output_type="ndarray")
+    pairs = tree_of(points).query_pairs(rules.reach, output_type="ndarray")
     if velocities is not None:
         pairs = pairs[_alike(velocities[pairs[:, 0]], velocities[pairs[:, 1]], rules)]
-    return [group for group in _sets(len(points), pairs) if len(group) >= least]
+    return [group for group in connected(len(points), pairs) if len(group) >= least]
 
 
 def _alike(one: Array, other: Array, rules: FlowRules) -> Array:
     """bool [n]: whether velocities [n, 2] are those of one thing."""
     speed = np.maximum(np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1))
     return np.asarray(np.linalg.norm(one - other, axis=1) <= rules.velocity_reach + rules.velocity_share * speed)
-
-
-def _sets(count: int, pairs: Sequence[Sequence[int]] | Array) -> list[Array]:
-    """The numbers below ``count`` in sets, connected by pairs [n, 2] of them."""
-    one, other = np.asarray(pairs, int).reshape(-1, 2).T
-    sets, labels = connected_components(coo_array((np.ones(len(one)), (one, other)), shape=(count, count)), directed=False)
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(labels, minlength=sets))[:-1]) if count else []
 
 
 def _mean(points: Array) -> tuple[float, float]:

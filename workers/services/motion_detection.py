@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from workers.contract import Image, Input, Item, Output, Service
+from workers.contract import Image, Input, Item, Models, Output, Service
 from workers.lib import flow
+from workers.lib.neighbours import scipy_parts
 
 #: The longer side of what pictures are reduced to. What moves slower than about a 500th of the picture a frame is not seen.
 SIDE = 320
@@ -61,6 +62,9 @@ class MotionDetection(Service[MotionDetectionInput, MotionDetectionOutput]):
     output_type = MotionDetectionOutput
     state_type: ClassVar[type[BaseModel]] = MotionDetectionState
     max_batch = 1
+
+    def load(self, models: Models) -> None:
+        scipy_parts()
 
     def process(self, batch: Sequence[Item[MotionDetectionInput]]) -> Sequence[MotionDetectionOutput]:
         return [_answer(item) for item in batch]
