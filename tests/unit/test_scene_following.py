@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -132,6 +133,33 @@ def test_without_looks_who_comes_elsewhere_is_somebody_new() -> None:
     assert run(frames, looks=False)[-1] != run(frames, looks=False)[0]
 
 
+def test_without_looks_who_is_cut_off_by_the_border_stays_the_same() -> None:
+    """Somebody leaves a picture of 768 pixels to the right: first the head is out of it, then ever more of the body."""
+    following, ids = Following(), []
+    bodies = [(690, 169, 77, 236), (698, 255, 69, 141), (698, 285, 69, 112)]
+    for n in range(12 + len(bodies)):
+        if n < 12:
+            sighting = person(330 + 30 * n, y=8, size=320)
+        else:
+            (sighting,) = sight(found(boxes(bodies[n - 12]), boxes()), faces(), heads_sought=False)
+        give_up(following, n / 10)
+        ids.append([track.id for track in follow(following, [sighting], {}, n / 10, 0.1 if n else 0.0)])
+    assert ids[-1] == ids[0]
+
+
+def test_a_body_without_a_head_is_in_doubt_where_heads_are_sought() -> None:
+    body = found(boxes([100, 100, 80, 200]), boxes())
+    (sought,), (not_sought,) = sight(body, faces()), sight(body, faces(), heads_sought=False)
+    assert sought.proof == not_sought.proof / 2 > 0
+
+
+def test_a_head_may_be_a_little_beside_its_body() -> None:
+    body, head = np.array([[504, 13, 199, 390]]), np.array([[674, 3, 60, 99]])
+    assert tie(head, body).tolist() == [-1]
+    assert tie(head, body, 0.25).tolist() == [0]
+    assert tie(np.array([[694, 3, 60, 99]]), body, 0.25).tolist() == [-1]
+
+
 def test_looks_of_another_network_are_forgotten() -> None:
     following = Following(looks_by=NETWORK)
     follow(following, [person(100)], {0: LOOKS[0]}, 0.0, 0.0)
@@ -162,7 +190,7 @@ def test_a_glimpse_is_forgotten_soon() -> None:
     assert len(give_up(following, 0.5)) == 1
 
 
-def boxes(*rows: list[float]) -> Boxes:
+def boxes(*rows: Sequence[float]) -> Boxes:
     return Boxes(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), 0.9, np.float32))
 
 

@@ -67,26 +67,27 @@ def persons(people: People) -> list[Person]:
     return sorted(found, key=lambda person: -person.score)
 
 
-def tie(heads: Array, bodies: Array) -> Array:
+def tie(heads: Array, bodies: Array, aside: float = 0.0) -> Array:
     """int [n]: for each head [n, 4] its body among [m, 4], or -1.
 
-    A head's centre lies in its body, and their tops are close. Of all ways to pair them the one whose sum of distances is
-    the least is taken: two heads in one box do not share it.
+    A head's centre lies in its body, or beside it by ``aside`` of the head's width at most, and their tops are close. Of all ways
+    to pair them the one whose sum of distances is the least is taken: two heads in one box do not share it.
     """
     pairs = np.full(len(heads), -1, np.intp)
     if not len(heads) or not len(bodies):
         return pairs
-    rows, columns = best_pairs(_distances(heads, bodies))
+    rows, columns = best_pairs(_distances(heads, bodies, aside))
     pairs[rows] = columns
     return pairs
 
 
-def _distances(heads: Array, bodies: Array) -> Array:
+def _distances(heads: Array, bodies: Array, aside: float) -> Array:
     """[n, m] in head heights: between the tops, and a little from the body's middle; infinite for what cannot belong together."""
     head, body = heads[:, None], bodies[None]
     centre = head[..., :2] + head[..., 2:] / 2
     height = np.maximum(head[..., 3], 1.0)
-    inside = np.all((centre >= body[..., :2]) & (centre <= body[..., :2] + body[..., 2:]), axis=2)
+    spare = head[..., 2:] * [aside, 0.0]
+    inside = np.all((centre >= body[..., :2] - spare) & (centre <= body[..., :2] + body[..., 2:] + spare), axis=2)
     tops = np.abs(head[..., 1] - body[..., 1]) / height
     sideways = np.abs(centre[..., 0] - body[..., 0] - body[..., 2] / 2) / height
     return np.where(inside & (tops <= _MAX_TOPS), tops + 0.1 * sideways, np.inf)

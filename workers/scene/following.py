@@ -16,6 +16,7 @@ import numpy.typing as npt
 from workers.lib.appearance import similarity
 from workers.lib.assignment import best_pairs
 from workers.lib.boxes import intersection_over_union
+from workers.people import HEADS_DOWN
 from workers.scene.sightings import Sighting
 
 Array = npt.NDArray[Any]
@@ -39,6 +40,9 @@ _HIDDEN, _SAME = 0.5, 0.45
 _AGAIN, _IN_DOUBT = 0.6, 0.3
 #: Where looks are not known at all, somebody new is the one who was hidden once they are this near to where that one is expected (as `_REACH`).
 _BACK = 0.7
+#: Or if this share of what is seen of the new one is where that one stands, whose height is so many times the one of the followed box:
+#: who leaves sideways is cut off by the border of the picture, head first.
+_WITHIN, _STANDING = 0.8, 7.5 / HEADS_DOWN
 #: A sighting this near to where a track is expected, and nearer by so much than anything else, is that track's without a look.
 _EXPECTED, _APART = 0.35, 0.25
 #: A person's looks are taken anew after so many seconds, while nobody is near.
@@ -163,7 +167,8 @@ def follow(following: Following, sightings: Sequence[Sighting], looks: Mapping[i
         if index in looks and alone[index]:
             track.looks = [*track.looks[: _CODES - 1], looks[index]]
             track.looked = now
-        seen.append(_known_again(following, track, hidden, looks.get(index), now))
+        known = _alike(hidden, looks.get(index)) if following.looks_by else _nearest(hidden, track, sighting, now)
+        seen.append(track if known is None else _known_again(following, track, known))
     return seen
 
 
@@ -179,11 +184,8 @@ def _hidden_before(following: Following, track: Track, now: float) -> list[Track
     return [other for other, distance in zip(hidden, apart[:, 0].tolist(), strict=True) if distance <= _MOST_REACH]
 
 
-def _known_again(following: Following, track: Track, hidden: Sequence[Track], look: str | None, now: float) -> Track:
-    """The one of ``hidden`` that the new ``track`` looks like, or without looks the nearest one; the track itself if there is none."""
-    known = _alike(hidden, look) if following.looks_by else _nearest(hidden, track, now)
-    if known is None:
-        return track
+def _known_again(following: Following, track: Track, known: Track) -> Track:
+    """The new ``track`` is the ``known`` one, who was out of sight."""
     following.tracks.remove(track)
     known.box, known.velocity, known.last = track.box, track.velocity, track.last
     known.evidence = round(known.evidence + track.evidence, 3)
@@ -191,14 +193,30 @@ def _known_again(following: Following, track: Track, hidden: Sequence[Track], lo
 
 
 def _alike(hidden: Sequence[Track], look: str | None) -> Track | None:
+    """The one of ``hidden`` with this look, or None."""
     likely = [(max(similarity(look, known) for known in other.looks), other) for other in hidden if look is not None and other.looks]
     best, known = max(likely, key=lambda pair: pair[0], default=(0.0, None))
     return known if best >= _AGAIN else None
 
 
-def _nearest(hidden: Sequence[Track], track: Track, now: float) -> Track | None:
-    apart = _apart([_expected(other, now) for other in hidden], [track.box])[:, 0]
-    return hidden[int(apart.argmin())] if len(apart) and apart.min() <= _BACK else None
+def _nearest(hidden: Sequence[Track], track: Track, sighting: Sighting, now: float) -> Track | None:
+    """The one of ``hidden`` who is expected where the new ``track`` was just seen, or None."""
+    expected = [_expected(other, now) for other in hidden]
+    apart = _apart(expected, [track.box])[:, 0]
+    likely = [
+        (distance, index)
+        for index, distance in enumerate(apart.tolist())
+        if distance <= _BACK or _share_within(sighting.whole, expected[index]) >= _WITHIN
+    ]
+    return hidden[min(likely)[1]] if likely else None
+
+
+def _share_within(whole: Array, expected: Sequence[float]) -> float:
+    """Which share of what was seen of somebody is where the one with the followed box ``expected`` stands."""
+    x, y, width, height = expected
+    standing = np.array([x, y, width, height * _STANDING])
+    corners = np.maximum(whole[:2], standing[:2]), np.minimum(whole[:2] + whole[2:], standing[:2] + standing[2:])
+    return float(np.maximum(corners[1] - corners[0], 0.0).prod() / max(whole[2:].prod(), 1.0))
 
 
 def _patience(track: Track) -> float:

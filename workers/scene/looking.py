@@ -69,6 +69,11 @@ class Networks:
             found.update(zip(members, seen, strict=True))
         return [found[index] for index in range(len(images))]
 
+    @property
+    def heads_sought(self) -> bool:
+        """Whether heads are found by themselves, not taken from faces."""
+        return not self._people.needs_faces
+
     def faces(self, images: Sequence[Image]) -> list[Faces]:
         """The faces in each picture."""
         return detect_faces(self._faces, images)

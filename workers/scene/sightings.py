@@ -35,7 +35,8 @@ class Sighting:
 
     ``box``: from the top of the head to the hips, as large as the head says, which is what is followed: unlike a body's box it does not
     change with arms, or with who stands before it. ``body`` and ``head`` as they were found, or None.
-    ``score``: the probability of a person, 0..1. ``face``: its index among the frame's faces, or None.
+    ``score``: the probability of a person, 0..1. ``face``: its index among the frame's faces, or None. ``heads_sought``: whether the
+    detector looks for heads, so that a body without one is in doubt; heads taken from faces are not there from behind.
     """
 
     box: Array
@@ -43,14 +44,16 @@ class Sighting:
     head: Array | None
     score: float
     face: int | None
+    heads_sought: bool = True
 
     @property
     def proof(self) -> float:
         """What this sighting adds to the belief that there is somebody: `_CERTAIN` at most, less in proportion to the log odds of its
-        score, nothing at even chances; without a head or face half of it."""
+        score, nothing at even chances; half of it without a head or face where heads are sought."""
         odds = math.log(max(self.score, 1e-9) / max(1 - self.score, 1e-9))
         proof = _CERTAIN * min(max(odds / _CERTAIN_ODDS, 0.0), 1.0)
-        return proof if self.head is not None or self.face is not None else proof / 2
+        doubted = self.heads_sought and self.head is None and self.face is None
+        return proof / 2 if doubted else proof
 
     @property
     def whole(self) -> Array:
@@ -58,15 +61,15 @@ class Sighting:
         return self.box if self.body is None else self.body
 
 
-def sight(found: People, faces: Faces) -> list[Sighting]:
-    """The people in one picture, the most certain first. The scores of ``found`` are probabilities."""
+def sight(found: People, faces: Faces, *, heads_sought: bool = True) -> list[Sighting]:
+    """The people in one picture, the most certain first. The scores of ``found`` are probabilities; ``heads_sought`` as in `Sighting`."""
     everybody = persons(found)
     bodies = [None if person.body is None else found.bodies.boxes[person.body].astype(np.float64) for person in everybody]
     heads = [None if person.head is None else found.heads.boxes[person.head].astype(np.float64) for person in everybody]
     likely = [_head(head, body) for head, body in zip(heads, bodies, strict=True)]
     faces_of = _tie(likely, np.asarray(faces.boxes, np.float64))
     sightings = [
-        Sighting(_below(place), body, head, person.score, face)
+        Sighting(_below(place), body, head, person.score, face, heads_sought)
         for place, head, body, person, face in zip(likely, heads, bodies, everybody, faces_of, strict=True)
     ]
     sightings = [one for one in sightings if not _doubles(one, sightings)]

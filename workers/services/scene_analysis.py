@@ -163,7 +163,8 @@ class SceneAnalysis(Service[SceneAnalysisInput, SceneAnalysisOutput]):
         images = [item.input.image for item in batch]
         faces = self._networks.faces(images)
         found = self._networks.people(images, faces, [PRESETS[item.input.camera_position].lenience for item in batch])
-        frames = [_frame(item, sight(who, seen), seen) for item, who, seen in zip(batch, found, faces, strict=True)]
+        sought = self._networks.heads_sought
+        frames = [_frame(item, sight(who, seen, heads_sought=sought), seen) for item, who, seen in zip(batch, found, faces, strict=True)]
         self._recognise(frames)
         for frame in frames:
             frame.state.measure_by(self._networks.measured_by)
