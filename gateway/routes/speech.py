@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.parsing import Document, read_document
 from gateway.problem import problem_response, status_of
-from gateway.sound_stream import PCM, WAV, PieceReader, send_sound
+from gateway.sound_stream import PCM, WAV, PieceReader, send_sound, stop_unheard, stops_unheard
 from gateway.state import GATE, base_url
 from gateway.submit import Request, read_envelope
 from shared.errors import DeadlineExceeded, NotFound, PerceptionError
@@ -79,11 +79,14 @@ async def _speak(request: web.Request) -> web.StreamResponse:
     wanted = _validated((await read_document(request, gate.limits)).parameters)
     job = Request(tenant, service, Document(wanted.parameters()), base_url(request))
     async with gate.submitter.submit(job, read_envelope({}), synchronous=True) as submitted:
-        reader = PieceReader(request, submitted.events, gate.settings.hold_seconds)
-        first = await reader.next()
-        if isinstance(first, Chunk | Done):
-            form = PCM if wanted.response_format == "pcm" else WAV
-            return await send_sound(request, first, reader, form, 200, submitted.fields)
+        reader, results = PieceReader(request, submitted.events, gate.settings.hold_seconds), gate.stores.results
+        async with stops_unheard(results, submitted, reader):
+            first = await reader.next()
+            if isinstance(first, Chunk | Done):
+                form = PCM if wanted.response_format == "pcm" else WAV
+                return await send_sound(request, first, reader, form, 200, submitted.fields)
+        if first is None and not reader.left:  # the caller is not told of the job, and cannot come back for it
+            await stop_unheard(results, submitted, "nothing was said in time")
     raise first.error() if isinstance(first, Failed) else DeadlineExceeded("nothing was said in time")
 
 
