@@ -105,13 +105,17 @@ async def left_after_the_first_piece(client: aiohttp.ClientSession, gate: Path, 
 
 
 async def test_a_client_that_leaves_stops_its_job(client: aiohttp.ClientSession, gateway: Process, tmp_path: Path) -> None:
+    before = len(gateway.log.read_text())
     url = await left_after_the_first_piece(client, tmp_path / "gate")
     document = await poll_job(client, url)
     assert (document["status"], document["code"]) == (409, "cancelled")
-    log = gateway.log.read_text()
+    log = gateway.log.read_text()[before:]
     (line,) = [line for line in log.splitlines() if "sound.unheard" in line and url.rsplit("/", 1)[1] in line]
     assert "info" in line
     assert "the client left" in line
+    assert "request.failed" not in log  # it is no fault
+    assert "sound.cut" not in log
+    assert "Traceback" not in log
 
 
 async def test_a_job_that_others_wait_for_goes_on_without_its_client(client: aiohttp.ClientSession, tmp_path: Path) -> None:
