@@ -115,15 +115,17 @@ async def stop_unheard(results: ResultStore, submitted: Submitted, reason: str) 
     try:
         await results.append([Entry(submitted.job_id, Failed.of(Cancelled(), time.time()))])
     except StoreAway:
-        log.warning("sound.not_stopped", job=submitted.job_id)  # it ends by itself, at its deadline at the latest
+        # It ends by itself, at its deadline at the latest.
+        log.warning("sound.not_stopped", job=submitted.job_id)
 
 
 async def send_sound(
     request: web.Request, first: Event, reader: PieceReader, form: SoundFormat, status: int, fields: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send what ``first`` (a `Chunk` or a `Done`) and the events after it bring. Raises `ConnectionResetError` when the client left.
+    """Send what ``first`` (a `Chunk` or a `Done`) and the events after it bring.
 
-    An answer that fails half-way ends without the last chunk of its body, which is how HTTP says that something is missing.
+    Raises `ConnectionResetError` when the client left. An answer that fails half-way ends without the last chunk of its
+    body, which is how HTTP says that something is missing.
     """
     _, rate = _samples(first)
     headers = {**COMMON_HEADERS, **fields, hdrs.CONTENT_TYPE: form.content_type, "X-Sample-Rate": str(rate)}

@@ -90,7 +90,8 @@ class Request:
 class Submitted:
     """A job that is safe. ``events`` are its events with their indexes, ``ignored`` the keys that nobody reads.
 
-    ``expected``: its end is of use to others than the request that made it: one with the same Idempotency-Key, or a webhook.
+    ``expected``: its end is of use to others than the request that made it: one with the same Idempotency-Key,
+    or a webhook.
     ``fields``: header fields for the answer, about the use of the plan.
     """
 

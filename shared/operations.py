@@ -179,7 +179,8 @@ async def _or_fault(answer: Awaitable[T], faults: list[str]) -> T | None:
 def models_of(served: ServedFacts) -> Iterator[tuple[str, str]]:
     """Each model of a service with the name of the preferred one that it stands in for, or "" when it is a preferred one itself.
 
-    One that stands in for several comes once for each. A preferred model that nothing stands in for gives ("", its name).
+    One that stands in for several comes once for each. A preferred model that nothing stands in for gives
+    ("", its name).
     """
     for model in served.models:
         instead = [preferred for preferred, stand_in in served.stand_ins.items() if stand_in == model]

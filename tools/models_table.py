@@ -25,11 +25,15 @@ def table(manifest: Manifest) -> str:
 
 
 def scarcity(manifest: Manifest) -> str:
-    """Which models, voices aside, have a single source for something that they are made of: an owner who can delete it, or a package."""
+    """Which models, voices aside, have a single source for something that they are made of.
+
+    That is an owner, who can delete it, or a package.
+    """
     single = [(model, places[0]) for model in manifest.models for places in map(sources, made_of(model)) if len(places) == 1]
     owned = dict.fromkeys(f"`{model.name}`" for model, (kind, _) in single if kind == "address")
     packed = dict.fromkeys(place for _, (kind, place) in single if kind == "package")
-    return f"One source only: of one owner, in no package, {_listed(owned)}; in one package and nowhere else, what comes from {_listed(packed)}."
+    alone = f"in one package and nowhere else, what comes from {_listed(packed)}"
+    return f"One source only: of one owner, in no package, {_listed(owned)}; {alone}."
 
 
 def made_of(model: Model) -> Iterator[Artefact]:

@@ -54,11 +54,11 @@ class Computing:
         self._moved = time.monotonic()
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` in the event loop when the work is not done after so many seconds of computing, progress or not."""
+        """Call ``act`` in the event loop once the work has computed for so many seconds, progress or not."""
         self._look_in(seconds, lambda: seconds - _since(self._began), act)
 
     def unless_progress(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` in the event loop when the work is not done so many seconds after it began, or told progress last."""
+        """Call ``act`` in the event loop so many seconds after the work began, or told progress last."""
         self._look_in(seconds, lambda: seconds - _since(self._moved), act)
 
     def _look_in(self, wait: float, left: Callable[[], float], act: Callable[[], None]) -> None:

@@ -80,13 +80,15 @@ async def _speak(request: web.Request) -> web.StreamResponse:
     wanted = _validated((await read_document(request, gate.limits)).parameters)
     job = Request(tenant, service, Document(wanted.parameters()), base_url(request))
     async with gate.submitter.submit(job, read_envelope({}), synchronous=True) as submitted:
-        reader, results = PieceReader(request, submitted.events, gate.settings.hold_seconds), gate.stores.results
+        reader = PieceReader(request, submitted.events, gate.settings.hold_seconds)
+        results = gate.stores.results
         async with stops_unheard(results, submitted, reader):
             first = await reader.next()
             if isinstance(first, Chunk | Done):
                 form = PCM if wanted.response_format == "pcm" else WAV
                 return await send_sound(request, first, reader, form, 200, submitted.fields)
-        if first is None and not reader.left:  # the caller is not told of the job, and cannot come back for it
+        if first is None and not reader.left:
+            # The caller is not told of the job, and cannot come back for it.
             await stop_unheard(results, submitted, "nothing was said in time")
     raise first.error() if isinstance(first, Failed) else DeadlineExceeded("nothing was said in time")
 

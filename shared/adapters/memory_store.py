@@ -121,7 +121,7 @@ class MemoryResults:
 
 
 class _Pieces:
-    """Pieces of answers, beside the lists of their jobs: those of a job that has ended are gone sooner than its list."""
+    """Pieces of answers, beside the lists of their jobs: once a job has ended they are gone sooner than its list."""
 
     def __init__(self, result_seconds: float, piece_seconds: float) -> None:
         self._open: Expiring[dict[int, bytes]] = Expiring(result_seconds)

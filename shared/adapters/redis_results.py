@@ -14,8 +14,8 @@ from shared.followers import PIECE_GONE, Follower, Followers, stored_event, stor
 from shared.ports import Entry
 
 _GONE = PIECE_GONE.decode()
-#: Appends unless the last event is final (mark "1"), and pushes "job index event". Used by the sessions' script too. Pieces of an
-#: answer are in a hash beside the list, by their index, which ends sooner once the job has (`piece_ttl`).
+#: Appends unless the last event is final (mark "1"), and pushes "job index event". Used by the sessions' script too.
+#: Pieces of an answer are in a hash beside the list, by their index, which ends sooner once the job has (`piece_ttl`).
 APPEND = f"""
 local function append(list, job, channel, event, ttl, piece_ttl)
   local last = redis.call('LINDEX', list, -1)
