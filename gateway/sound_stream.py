@@ -6,9 +6,11 @@ import asyncio
 import base64
 import io
 import struct
+import time
 import wave
 import zlib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,13 @@ from aiohttp import hdrs, web
 
 from gateway.middleware import COMMON_HEADERS
 from gateway.server import ends_with_client
+from gateway.submit import Submitted
 from shared import metrics
-from shared.errors import ServiceFailed
-from shared.events import Chunk, Done, Event
+from shared.errors import Cancelled, ServiceFailed, StoreAway
+from shared.events import Chunk, Done, Event, Failed
 from shared.log import get_logger
 from shared.pieces import Pieces
+from shared.ports import Entry, ResultStore
 
 log = get_logger(__name__)
 
@@ -65,6 +69,14 @@ class PieceReader:
         self._request, self._events, self._seconds = request, aiter(events), seconds
         self._pieces = Pieces()
 
+        #: Whether the job's final event came.
+        self.ended = False
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has gone."""
+        return self._request.transport is None or self._request.transport.is_closing()
+
     async def next(self) -> Event | None:
         """The next piece or the job's final event; None when neither came in time, or the client left."""
         metrics.WAITERS.inc()
@@ -73,6 +85,7 @@ class PieceReader:
                 with ends_with_client(self._request, limit):
                     async for _, event in self._events:
                         if event.final or (isinstance(event, Chunk) and self._pieces.is_news(event)):
+                            self.ended = event.final
                             return event
         except TimeoutError:
             pass
@@ -81,18 +94,59 @@ class PieceReader:
         return None
 
 
+@asynccontextmanager
+async def stops_unheard(results: ResultStore, submitted: Submitted, reader: PieceReader) -> AsyncIterator[None]:
+    """A client that leaves within the block, before the end of the job, stops it."""
+    try:
+        yield
+    finally:
+        if reader.left and not reader.ended:
+            await stop_unheard(results, submitted, "the client left")
+
+
+async def stop_unheard(results: ResultStore, submitted: Submitted, reason: str) -> None:
+    """End a job that nobody listens to any more: its worker stops at the next piece.
+
+    One whose end others wait for, by its Idempotency-Key or its webhook, goes on.
+    """
+    log.info("sound.unheard", job=submitted.job_id, reason=reason, goes_on=submitted.expected)
+    if submitted.expected:
+        return
+    try:
+        await results.append([Entry(submitted.job_id, Failed.of(Cancelled(), time.time()))])
+    except StoreAway:
+        # It ends by itself, at its deadline at the latest.
+        log.warning("sound.not_stopped", job=submitted.job_id)
+
+
 async def send_sound(
     request: web.Request, first: Event, reader: PieceReader, form: SoundFormat, status: int, fields: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send what ``first`` (a `Chunk` or a `Done`) and the events after it bring.
 
-    An answer that fails half-way ends without the last chunk of its body, which is how HTTP says that something is missing.
+    Raises `ConnectionResetError` when the client left. An answer that fails half-way ends without the last chunk of its
+    body, which is how HTTP says that something is missing.
     """
-    samples, rate = _samples(first)
-    voice = _voice(first)
+    _, rate = _samples(first)
     headers = {**COMMON_HEADERS, **fields, hdrs.CONTENT_TYPE: form.content_type, "X-Sample-Rate": str(rate)}
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
+    gap = await _send_pieces(response, first, reader, form)
+    if gap is None:
+        await response.write_eof()
+        return response
+    if reader.left:
+        raise ConnectionResetError("the client left")
+    log.warning("sound.cut", reason=gap)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+async def _send_pieces(response: web.StreamResponse, first: Event, reader: PieceReader, form: SoundFormat) -> str | None:
+    """Why the sound is not whole, if it is not."""
+    samples, rate = _samples(first)
+    voice = _voice(first)
     await response.write(_wav_header(rate) + samples if form.header else samples)
     event: Event | None = first
     while isinstance(event, Chunk):
@@ -100,20 +154,14 @@ async def send_sound(
         if isinstance(event, Chunk):
             try:
                 samples, piece_rate = _samples(event)
-            except ServiceFailed:
-                event = None
-                break
-            if (piece_rate, _voice(event)) != (rate, voice):  # another worker took over that speaks with another voice
-                event = None
-                break
+            except ServiceFailed as error:
+                return error.message
+            if (piece_rate, _voice(event)) != (rate, voice):
+                return "another worker took over that speaks with another voice"
             await response.write(samples)
     if isinstance(event, Done):
-        await response.write_eof()
-        return response
-    log.warning("sound.cut", reason=type(event).__name__ if event is not None else "no next piece")
-    if request.transport is not None:
-        request.transport.abort()
-    return response
+        return None
+    return "no next piece" if event is None else type(event).__name__
 
 
 def _samples(event: Event) -> tuple[bytes, int]:

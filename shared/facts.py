@@ -42,7 +42,7 @@ class ServedFacts:
     """One service in one worker process.
 
     ``rate``: items computed a second, over the last seconds.
-    ``models``: names of the networks it opened; ``stand_ins``: for each network that it could not have, by name, the one that
+    ``models``: names of the networks it opened; ``stand_ins``: for each network that it does not use, by name, the one that
     stands in for it, or "" where it does without. ``batch``: most items it computes at a time; ``busy``: share (0..1) of the process's
     model threads that computed this service since the announcement before. Since the process began: ``done`` items computed and ``taken``
     deliveries. ``in_hand``: deliveries not settled yet; ``oldest``: when the oldest of their jobs was accepted, seconds since 1970.

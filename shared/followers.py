@@ -15,13 +15,16 @@ from types import TracebackType
 from typing import Self
 
 from shared.errors import StoreAway
-from shared.events import Event, decode_event
+from shared.events import Chunk, Event, decode_event
 from shared.log import get_logger
 
 log = get_logger(__name__)
 
 _FINAL, _MORE = b"1", b"0"
 _FINAL_MARK = _FINAL[0]
+_PIECE = _MORE + b'{"type":"chunk"'
+#: What a list has in the place of a piece: the piece itself is kept beside the list, and for a shorter time.
+PIECE_GONE = _MORE + Chunk(0).encode()
 #: Lists read in one go, and the pauses (seconds) between tries to read them while the store is away.
 _LISTS_AT_A_TIME = 256
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
@@ -33,6 +36,11 @@ ReadLists = Callable[[Sequence[tuple[str, int]]], Awaitable[Sequence[Sequence[by
 def stored_form(event: Event) -> bytes:
     """An event as stores keep it."""
     return (_FINAL if event.final else _MORE) + event.encode()
+
+
+def is_piece(data: bytes) -> bool:
+    """Whether the stored form is that of a piece of an answer."""
+    return data.startswith(_PIECE)
 
 
 def stored_event(data: bytes) -> Event:

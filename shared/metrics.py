@@ -41,7 +41,7 @@ QUEUE_OLDEST_SECONDS = Gauge("sensorium_queue_oldest_seconds", "Age of the oldes
 WORKERS = Gauge("sensorium_workers", "Worker processes heard of lately that serve a service", ("service", "device"))
 WORKER_MODELS = Gauge(
     "sensorium_worker_models",
-    "Worker processes that answer a service with a model; stands_in_for names the preferred model that is not installed",
+    "Worker processes that answer a service with a model; stands_in_for names the model in whose place it answers",
     ("service", "model", "stands_in_for"),
 )
 SESSIONS_ALIVE = Gauge("sensorium_sessions", "Sessions that have not been closed", ("service",))

@@ -179,11 +179,13 @@ async def _or_fault(answer: Awaitable[T], faults: list[str]) -> T | None:
 def models_of(served: ServedFacts) -> Iterator[tuple[str, str]]:
     """Each model of a service with the name of the preferred one that it stands in for, or "" when it is a preferred one itself.
 
-    A model that has no stand-in and is not installed gives ("", its name).
+    One that stands in for several comes once for each. A preferred model that nothing stands in for gives
+    ("", its name).
     """
-    instead = {stand_in: preferred for preferred, stand_in in served.stand_ins.items() if stand_in}
     for model in served.models:
-        yield model, instead.get(model, "")
+        instead = [preferred for preferred, stand_in in served.stand_ins.items() if stand_in == model]
+        for preferred in instead or [""]:
+            yield model, preferred
     for preferred, stand_in in served.stand_ins.items():
         if not stand_in:
             yield "", preferred

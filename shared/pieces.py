@@ -16,7 +16,9 @@ class Pieces:
         self._next = 0
 
     def is_news(self, event: Event) -> bool:
-        """True for everything but a piece whose number was seen before."""
+        """True but for a piece whose number was seen before, and for one that is not kept any more, which is empty."""
+        if isinstance(event, Chunk) and not event.data:
+            return False
         if not isinstance(event, Chunk) or "number" not in event.data:
             return True
         if event.data["number"] != self._next:

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     # Jobs
     hold_seconds: float = Field(60, gt=0, description="A synchronous request that is not done within this time is answered 202")
     result_seconds: float = Field(3600, gt=0, description="Results are kept for this time")
+    piece_seconds: float = Field(
+        60, gt=0, description="The pieces of a streamed answer are kept for this time after its end; the whole answer like any result"
+    )
     deadline_seconds: float = Field(300, gt=0, description="A job that is not done within this time fails")
     idempotency_seconds: float = Field(86400, gt=0, description="An Idempotency-Key is remembered for this time")
     inline_bytes: int = Field(

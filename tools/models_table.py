@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from models.manifest import Artefact, Manifest, Model, load_manifest
@@ -16,12 +16,43 @@ END = "<!-- end -->\n"
 
 
 def table(manifest: Manifest) -> str:
-    """One row a model, then one a voice, but for voices that have no file of their own."""
+    """One row a model, then one a voice, but for voices that have no file of their own; then what has one source only."""
     rows = ["| name | for | role | MB | licence | packages | other addresses |", "|---|---|---|---|---|---|---|"]
     rows += [row(model) for model in manifest.models]
     for voice in manifest.voices:
         rows += [row(file) for file in (voice.network, voice.config) if file.role == "voice"][:1]
-    return "".join(f"{line}\n" for line in rows)
+    return "".join(f"{line}\n" for line in [*rows, "", scarcity(manifest)])
+
+
+def scarcity(manifest: Manifest) -> str:
+    """Which models, voices aside, have a single source for something that they are made of.
+
+    That is an owner, who can delete it, or a package.
+    """
+    single = [(model, places[0]) for model in manifest.models for places in map(sources, made_of(model)) if len(places) == 1]
+    owned = dict.fromkeys(f"`{model.name}`" for model, (kind, _) in single if kind == "address")
+    packed = dict.fromkeys(place for _, (kind, place) in single if kind == "package")
+    alone = f"in one package and nowhere else, what comes from {_listed(packed)}"
+    return f"One source only: of one owner, in no package, {_listed(owned)}; {alone}."
+
+
+def made_of(model: Model) -> Iterator[Artefact]:
+    """Its file or, where that is at no source, the originals that it is converted from."""
+    if model.artefact.obtainable or model.conversion is None:
+        yield model.artefact
+    else:
+        yield from model.conversion.originals
+
+
+def sources(artefact: Artefact) -> list[tuple[str, str]]:
+    """(package or address, the package or the owner), each once."""
+    found = [("package", f"`{package}`") for package in artefact.packages]
+    return list(dict.fromkeys([*found, *(("address", owner) for owner in owners(artefact))]))
+
+
+def _listed(names: Iterable[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def row(model: Model) -> str:

@@ -26,6 +26,7 @@ class Computing:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._began: float | None = None
+        self._moved: float | None = None
         self._future: Future[Any] | None = None
         self._withdrawn = False
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
@@ -45,25 +46,29 @@ class Computing:
         self._withdrawn = self._future is not None and self._future.cancel()
 
     def _work(self, work: Callable[[T], R], given: T) -> R:
-        self._began = time.monotonic()
+        self._began = self._moved = time.monotonic()
         return work(given)
 
     def progressed(self) -> None:
-        """Count the time from now on. Called in the model thread."""
-        self._began = time.monotonic()
+        """The work is not stuck. Called in the model thread."""
+        self._moved = time.monotonic()
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` in the event loop when the work is not done after so many seconds of computing."""
-        self._look_in(seconds, seconds, act)
+        """Call ``act`` in the event loop once the work has computed for so many seconds, progress or not."""
+        self._look_in(seconds, lambda: seconds - _since(self._began), act)
 
-    def _look_in(self, wait: float, seconds: float, act: Callable[[], None]) -> None:
-        self._timers[act] = self._loop.call_later(wait, self._look, seconds, act)
+    def unless_progress(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call ``act`` in the event loop so many seconds after the work began, or told progress last."""
+        self._look_in(seconds, lambda: seconds - _since(self._moved), act)
 
-    def _look(self, seconds: float, act: Callable[[], None]) -> None:
+    def _look_in(self, wait: float, left: Callable[[], float], act: Callable[[], None]) -> None:
+        self._timers[act] = self._loop.call_later(wait, self._look, left, act)
+
+    def _look(self, left: Callable[[], float], act: Callable[[], None]) -> None:
         del self._timers[act]
-        left = seconds if self._began is None else seconds - (time.monotonic() - self._began)
-        if left > 0:
-            self._look_in(left, seconds, act)
+        wait = left()
+        if wait > 0:
+            self._look_in(wait, left, act)
         else:
             act()
 
@@ -74,3 +79,8 @@ class Computing:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+
+def _since(moment: float | None) -> float:
+    """Seconds since then, on the monotonic clock; 0 for what has not come yet."""
+    return 0.0 if moment is None else time.monotonic() - moment

@@ -10,6 +10,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -95,6 +96,11 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         self._detector = open_face_detector(models)
         assignment.solver()
 
+    @cached_property
+    def _measured_by(self) -> str:
+        """16 hex digits that stand for `weights`, which are the same from `load` on."""
+        return hashlib.sha256(" ".join(self.weights()).encode()).hexdigest()[:16]
+
     def prepare(self, inputs: Sequence[FaceInput]) -> None:
         detect_faces(self._detector, [given.image for given in inputs])
 
@@ -130,7 +136,7 @@ class FaceService(Service[FaceInput, FaceOutput[AnyFace]], Generic[AnyFace]):
         boxes, chances = found.boxes, found.chances
         numbers: Sequence[int | None] = [None for _ in chances]
         if item.state is not None:
-            _keep_apart(item, hashlib.sha256(" ".join(self.weights()).encode()).hexdigest()[:16])
+            _keep_apart(item, self._measured_by)
             boxes, chances, numbers, values = _follow(item, boxes, chances, values, self.memory)
         faces = [
             self.face(Seen(box, size, row, {"roi": tuple(roi), "roi_confidence": round(float(chance), 4), "id": number}, item.off))

@@ -39,7 +39,8 @@ _VERIFIED_FOR = 1.0
 class _Recording:
     """Models that record what a service opened, for answers that explain themselves.
 
-    ``stand_ins``: what was opened in place of each network, by name, that is not installed; "" for nothing.
+    ``stand_ins``: what was opened in place of each network, by name, that is not used here, be it that it is not
+    installed or that another is preferred; "" for nothing.
     """
 
     def __init__(self, models: Models) -> None:

@@ -254,7 +254,7 @@ class Runner:
     async def _prepare(self, work: Work) -> None:
         try:
             with Computing() as computing:
-                computing.after(self._policy.process_seconds, self._is_stuck)
+                computing.unless_progress(self._policy.process_seconds, self._is_stuck)
                 seconds = await computing.run(self._pool, self._activity.prepare, work)
         finally:
             self._free += 1
@@ -285,7 +285,7 @@ class Runner:
     @contextmanager
     def _computing(self, batch: list[Work]) -> Iterator[Computing]:
         with Computing() as computing:
-            computing.after(self._policy.process_seconds, self._is_stuck)
+            computing.unless_progress(self._policy.process_seconds, self._is_stuck)
             computing.after(self._policy.announce_after, partial(self._announce, batch))
             self._computings.add(computing)
             try:

@@ -18,7 +18,7 @@ from gateway.parsing import Document, read_document
 from gateway.problem import problem_response
 from gateway.routes.services import json_response
 from gateway.server import ends_with_client
-from gateway.sound_stream import WAV, PieceReader, accepts_sound, send_sound
+from gateway.sound_stream import WAV, PieceReader, accepts_sound, send_sound, stops_unheard
 from gateway.state import GATE, base_url, service_of
 from gateway.submit import Request, Submitted, read_envelope
 from shared import metrics
@@ -57,9 +57,10 @@ async def create(request: web.Request) -> web.StreamResponse:
         url = f"{base}/services/{service.name}/{service.version}/jobs/{submitted.job_id}"
         if streams and hold is not None:
             reader = PieceReader(request, submitted.events, hold)
-            final = await reader.next()
-            if isinstance(final, Chunk | Done):
-                return await send_sound(request, final, reader, WAV, 201, {**submitted.fields, "Location": url})
+            async with stops_unheard(gate.stores.results, submitted, reader):
+                final = await reader.next()
+                if isinstance(final, Chunk | Done):
+                    return await send_sound(request, final, reader, WAV, 201, {**submitted.fields, "Location": url})
         else:
             final = None if hold is None else await _final(request, submitted.events, hold)
     headers = {**submitted.fields, "Preference-Applied": preference} if preference else dict(submitted.fields)

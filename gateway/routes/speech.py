@@ -12,9 +12,10 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.middleware import RETRY_AFTER_SECONDS
 from gateway.parsing import Document, read_document
-from gateway.problem import problem_response, status_of
-from gateway.sound_stream import PCM, WAV, PieceReader, send_sound
+from gateway.problem import RETRY_AFTER, problem_response, status_of
+from gateway.sound_stream import PCM, WAV, PieceReader, send_sound, stop_unheard, stops_unheard
 from gateway.state import GATE, base_url
 from gateway.submit import Request, read_envelope
 from shared.errors import DeadlineExceeded, NotFound, PerceptionError
@@ -67,7 +68,7 @@ async def speak(request: web.Request) -> web.StreamResponse:
     try:
         return await _speak(request)
     except PerceptionError as error:
-        return _refusal(error)
+        return _refusal(error, request.app.get(RETRY_AFTER_SECONDS, RETRY_AFTER))
 
 
 async def _speak(request: web.Request) -> web.StreamResponse:
@@ -80,10 +81,15 @@ async def _speak(request: web.Request) -> web.StreamResponse:
     job = Request(tenant, service, Document(wanted.parameters()), base_url(request))
     async with gate.submitter.submit(job, read_envelope({}), synchronous=True) as submitted:
         reader = PieceReader(request, submitted.events, gate.settings.hold_seconds)
-        first = await reader.next()
-        if isinstance(first, Chunk | Done):
-            form = PCM if wanted.response_format == "pcm" else WAV
-            return await send_sound(request, first, reader, form, 200, submitted.fields)
+        results = gate.stores.results
+        async with stops_unheard(results, submitted, reader):
+            first = await reader.next()
+            if isinstance(first, Chunk | Done):
+                form = PCM if wanted.response_format == "pcm" else WAV
+                return await send_sound(request, first, reader, form, 200, submitted.fields)
+        if first is None and not reader.left:
+            # The caller is not told of the job, and cannot come back for it.
+            await stop_unheard(results, submitted, "nothing was said in time")
     raise first.error() if isinstance(first, Failed) else DeadlineExceeded("nothing was said in time")
 
 
@@ -103,9 +109,9 @@ def _validated(parameters: dict[str, Any]) -> SpeechRequest:
         raise invalid_parameter(error) from None
 
 
-def _refusal(error: PerceptionError) -> web.Response:
+def _refusal(error: PerceptionError, retry_after: float) -> web.Response:
     """With the status and the fields of our problems, and the body of OpenAI's."""
-    response = problem_response(error)
+    response = problem_response(error, retry_after=retry_after)
     kind = "server_error" if status_of(error.code) >= 500 else "invalid_request_error"
     told = {"message": error.message, "type": kind, "param": error.parameter, "code": error.code}
     response.body = orjson.dumps({"error": told})

@@ -19,7 +19,7 @@ from shared.adapters.memory_operations import MemoryCensus, MemoryLetters, Memor
 from shared.adapters.memory_streams import MemoryStreams
 from shared.errors import InputTooLarge
 from shared.events import Event
-from shared.followers import Follower, Followers, stored_event, stored_form
+from shared.followers import PIECE_GONE, Follower, Followers, is_piece, stored_event, stored_form
 from shared.jobs import Turn
 from shared.ports import Entry, Snapshot, Stores
 from shared.settings import Settings
@@ -30,7 +30,7 @@ _FINAL_MARK = b"1"
 @asynccontextmanager
 async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[Stores]:
     """Empty stores of this process's own. ``shard`` says nothing here: every event is pushed in this process."""
-    results = MemoryResults(settings.result_seconds)
+    results = MemoryResults(settings.result_seconds, settings.piece_seconds)
     sessions = MemorySessions(results, settings)
     streams = MemoryStreams(settings)
 
@@ -58,7 +58,8 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
 class MemoryResults:
     """`shared.ports.ResultStore` in memory."""
 
-    def __init__(self, result_seconds: float) -> None:
+    def __init__(self, result_seconds: float, piece_seconds: float) -> None:
+        self._pieces = _Pieces(result_seconds, piece_seconds)
         self._lists: Expiring[list[bytes]] = Expiring(result_seconds)
         self._attempts: Expiring[int] = Expiring(result_seconds)
         self._followers = Followers(self._read_lists)
@@ -72,13 +73,13 @@ class MemoryResults:
         if events and events[-1].startswith(_FINAL_MARK):
             return False
         data = stored_form(entry.event)
-        events.append(data)
+        events.append(self._pieces.kept(entry.job_id, len(events), data))
         self._lists.keep(entry.job_id, events)
         self._followers.push(entry.job_id, len(events) - 1, data)
         return True
 
     async def events(self, job_id: str, start: int = 0) -> list[Event]:
-        return [stored_event(data) for data in (self._lists.get(job_id) or [])[start:]]
+        return [stored_event(data) for data in self._read(job_id, start)]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
         return [(self._lists.get(job_id) or [b""])[-1].startswith(_FINAL_MARK) for job_id in job_ids]
@@ -110,10 +111,37 @@ class MemoryResults:
         await self._followers.close()
 
     async def _catch_up(self, follower: Follower) -> None:
-        self._followers.push_list(follower.job_id, 0, self._lists.get(follower.job_id) or ())
+        self._followers.push_list(follower.job_id, 0, self._read(follower.job_id, 0))
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
-        return [(self._lists.get(job_id) or [])[start:] for job_id, start in places]
+        return [self._read(job_id, start) for job_id, start in places]
+
+    def _read(self, job_id: str, start: int) -> list[bytes]:
+        return self._pieces.put_back(job_id, self._lists.get(job_id) or [])[start:]
+
+
+class _Pieces:
+    """Pieces of answers, beside the lists of their jobs: once a job has ended they are gone sooner than its list."""
+
+    def __init__(self, result_seconds: float, piece_seconds: float) -> None:
+        self._open: Expiring[dict[int, bytes]] = Expiring(result_seconds)
+        self._ended: Expiring[dict[int, bytes]] = Expiring(min(result_seconds, piece_seconds))
+
+    def kept(self, job_id: str, index: int, data: bytes) -> bytes:
+        """What goes into the job's list for an event."""
+        if is_piece(data):
+            self._open.keep(job_id, {**(self._open.get(job_id) or {}), index: data})
+            return PIECE_GONE
+        if data.startswith(_FINAL_MARK) and (pieces := self._open.pop(job_id)) is not None:
+            self._ended.keep(job_id, pieces)
+        return data
+
+    def put_back(self, job_id: str, events: list[bytes]) -> list[bytes]:
+        """The list with the pieces that are still kept."""
+        if PIECE_GONE not in events:
+            return events
+        pieces = {**(self._ended.get(job_id) or {}), **(self._open.get(job_id) or {})}
+        return [pieces.get(index, data) for index, data in enumerate(events)]
 
 
 @dataclass(slots=True)

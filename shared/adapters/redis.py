@@ -35,7 +35,7 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         open_things.push_async_callback(lanes.close)
         feed = Feed(pool, settings.store_seconds)
         open_things.push_async_callback(feed.close)
-        keys = ResultKeys(settings.namespace, settings.result_seconds)
+        keys = ResultKeys(settings.namespace, settings.result_seconds, settings.piece_seconds)
         results = RedisResults(commands, feed, keys, shard)
         open_things.push_async_callback(results.close)
         sessions = RedisSessions(commands, feed, keys, settings)

@@ -10,16 +10,25 @@ from functools import partial
 from shared.adapters.redis_connection import Commands, Script
 from shared.adapters.redis_feed import Channel, Feed
 from shared.events import Event
-from shared.followers import Follower, Followers, stored_event, stored_form
+from shared.followers import PIECE_GONE, Follower, Followers, stored_event, stored_form
 from shared.ports import Entry
 
+_GONE = PIECE_GONE.decode()
 #: Appends unless the last event is final (mark "1"), and pushes "job index event". Used by the sessions' script too.
-APPEND = """
-local function append(list, job, channel, event, ttl)
+#: Pieces of an answer are in a hash beside the list, by their index, which ends sooner once the job has (`piece_ttl`).
+APPEND = f"""
+local function append(list, job, channel, event, ttl, piece_ttl)
   local last = redis.call('LINDEX', list, -1)
   if last and string.byte(last) == 49 then return 0 end
-  local length = redis.call('RPUSH', list, event)
+  local is_piece = string.sub(event, 1, 16) == '0{{"type":"chunk"'
+  local length = redis.call('RPUSH', list, is_piece and '{_GONE}' or event)
   redis.call('PEXPIRE', list, ttl)
+  if is_piece then
+    redis.call('HSET', list .. ':pieces', length - 1, event)
+    redis.call('PEXPIRE', list .. ':pieces', ttl)
+  elseif piece_ttl and length > 1 and string.byte(event) == 49 then
+    redis.call('PEXPIRE', list .. ':pieces', piece_ttl)
+  end
   redis.call('PUBLISH', channel, job .. ' ' .. (length - 1) .. ' ' .. event)
   return 1
 end
@@ -29,10 +38,21 @@ _APPEND_ALL = Script.of(
     """
 local done = {}
 for i = 1, #KEYS do
-  done[i] = append(KEYS[i], ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1], ARGV[1])
+  done[i] = append(KEYS[i], ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[1], ARGV[2])
 end
 return done
 """,
+)
+# ARGV: index of the first event. The list from there on, with the pieces that are kept.
+_READ = Script.of(
+    f"""
+local events = redis.call('LRANGE', KEYS[1], ARGV[1], -1)
+local before = redis.call('LLEN', KEYS[1]) - #events
+for i, event in ipairs(events) do
+  if event == '{_GONE}' then events[i] = redis.call('HGET', KEYS[1] .. ':pieces', before + i - 1) or event end
+end
+return events
+"""
 )
 _FINISHED = Script.of(
     """
@@ -55,9 +75,10 @@ _SYNCHRONOUS = "01"
 class ResultKeys:
     """Names of lists and channels."""
 
-    def __init__(self, namespace: str, result_seconds: float) -> None:
+    def __init__(self, namespace: str, result_seconds: float, piece_seconds: float) -> None:
         self._list, self._attempts, self._channel = f"{namespace}:job:", f"{namespace}:attempts:", f"{namespace}:events:"
         self.ttl = max(1, round(result_seconds * 1000))
+        self.piece_ttl = min(self.ttl, max(1, round(piece_seconds * 1000)))
 
     def list(self, job_id: str) -> str:
         return self._list + job_id
@@ -98,13 +119,13 @@ class RedisResults:
         return [written == 1 for replies in await asyncio.gather(*parts) for written in replies]
 
     def _append_part(self, entries: Sequence[Entry]) -> asyncio.Future[list[int]]:
-        arguments: list[bytes | str | int] = [self._keys.ttl]
+        arguments: list[bytes | str | int] = [self._keys.ttl, self._keys.piece_ttl]
         for entry in entries:
             arguments.extend(self._keys.pushed(entry))
         return self._commands.run(_APPEND_ALL, [self._keys.list(entry.job_id) for entry in entries], arguments)
 
     async def events(self, job_id: str, start: int = 0) -> list[Event]:
-        return [stored_event(data) for data in await self._commands.send("LRANGE", self._keys.list(job_id), start, -1)]
+        return [stored_event(data) for data in await self._read(job_id, start)]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
         if not job_ids:
@@ -146,12 +167,18 @@ class RedisResults:
             await visit.begin()
         elif self._own is not None:
             await self._feed.confirmed(self._own)
-        events = await self._commands.send("LRANGE", self._keys.list(follower.job_id), 0, -1)
-        self._followers.push_list(follower.job_id, 0, events)
+        self._followers.push_list(follower.job_id, 0, await self._read(follower.job_id, 0))
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
-        replies = [self._commands.send("LRANGE", self._keys.list(job_id), start, -1) for job_id, start in places]
-        return list(await asyncio.gather(*replies))
+        return list(await asyncio.gather(*(self._read(job_id, start) for job_id, start in places)))
+
+    async def _read(self, job_id: str, start: int) -> Sequence[bytes]:
+        """The list from an index on. Most have no pieces, which are asked for in a second step."""
+        name = self._keys.list(job_id)
+        events: Sequence[bytes] = await self._commands.send("LRANGE", name, start, -1)
+        if PIECE_GONE in events:
+            events = await self._commands.run(_READ, [name], [start])
+        return events
 
     def _receive(self, message: bytes) -> None:
         job_id, index, event = message.split(b" ", 2)

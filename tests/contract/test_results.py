@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from shared.events import Done, Event
+from shared.events import Chunk, Done, Event
 from tests.contract.stores import (
     MOMENT_S,
     OTHER_SHARD,
@@ -46,6 +46,27 @@ async def test_the_list_keeps_events_in_order(pair: Pair) -> None:
     entries = [started(job), chunk(job, 0), chunk(job, 1), done(job, {"deep": [1, None, "ü"]})]
     assert await pair.worker.results.append(entries) == [True] * 4
     assert await pair.gateway.results.events(job) == [entry.event for entry in entries]
+
+
+async def test_pieces_go_soon_after_the_end_and_the_answer_stays(open_pair: OpenPair) -> None:
+    async with open_pair(result_seconds=60, piece_seconds=MOMENT_S) as pair:
+        job = job_id()
+        entries = [started(job), chunk(job, 0), chunk(job, 1)]
+        await pair.worker.results.append(entries)
+        await asyncio.sleep(2 * MOMENT_S)
+        assert await pair.gateway.results.events(job) == [entry.event for entry in entries]  # they go on for as long as the job does
+        end = done(job)
+        await pair.worker.results.append([end])
+        assert [index for index, event in await collect(pair.gateway, job) if isinstance(event, Chunk) and event.data] == [1, 2]
+
+        async def are_gone() -> bool:
+            return [event.data for event in await pair.gateway.results.events(job, 1) if isinstance(event, Chunk)] == [{}, {}]
+
+        await until(are_gone)
+        found = await collect(pair.gateway, job)
+        assert [index for index, _ in found] == [0, 1, 2, 3]  # whoever counts on is not misled
+        assert found[-1][1] == end.event
+        assert await pair.gateway.results.events(job, -1) == [end.event]
 
 
 async def test_a_job_without_events_is_unfinished(pair: Pair) -> None:

@@ -124,6 +124,12 @@ async def test_the_last_event_is_read_without_the_others(bench: Bench) -> None:
     assert await bench.stores.results.events("no such job", -1) == []
 
 
+def test_a_piece_that_is_not_kept_any_more_is_no_news() -> None:
+    pieces = Pieces()
+    assert not pieces.is_news(Chunk(0.0))
+    assert pieces.is_news(Chunk(0.0, {"number": 0}))
+
+
 async def test_what_makes_progress_is_not_stuck(bench: Bench) -> None:
     """Four pieces that take longer together than a batch may take, and shorter each."""
 

@@ -30,17 +30,22 @@ OVERLAYS = ("cpu", "gpu")
 CATALOG = load_catalog(None)
 
 
-@functools.cache
-def built(overlay: str) -> tuple[dict[str, Any], ...]:
-    """Every object of an overlay."""
+def run_kustomize(folder: Path) -> str:
+    """What ``kubectl kustomize`` makes of a folder."""
     if shutil.which("kubectl") is None:
         if os.environ.get("CI"):
             raise AssertionError("kubectl is needed: apt-get install kubernetes-client, or kubectl of your distribution")
         pytest.skip("there is no kubectl")
-    done = subprocess.run(["kubectl", "kustomize", str(DEPLOY / "k8s" / "overlays" / overlay)], capture_output=True, text=True)
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return done.stdout
+
+
+@functools.cache
+def built(overlay: str) -> tuple[dict[str, Any], ...]:
+    """Every object of an overlay."""
+    return tuple(yaml.safe_load_all(run_kustomize(DEPLOY / "k8s" / "overlays" / overlay)))
 
 
 def of_kind(overlay: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -151,6 +156,34 @@ def test_everybody_is_covered_by_a_policy_of_the_network() -> None:
     for policy in policies.values():
         name = policy["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/name")
         assert name in {None, "rabbitmq", *known}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_index_has_a_secret_that_only_the_models_read(overlay: str) -> None:
+    readers = {name: [source.get("secretRef") for source in pod["containers"][0].get("envFrom", ())] for name, pod in pods(overlay).items()}
+    secret = {"name": "models-index", "optional": True}
+    assert [name for name, secrets in readers.items() if secret in secrets] == ["models"]
+    pod = pods(overlay)["models"]
+    (volume,) = [volume["name"] for volume in pod["volumes"] if volume.get("secret", {}).get("secretName") == "models-index"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/index", True)
+
+
+def test_the_port_of_an_index_is_added_as_documented(tmp_path: Path) -> None:
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    (patch,) = re.findall(r"```yaml\n(patches:\n.*?)```", page, re.DOTALL)
+    below = os.path.relpath(DEPLOY / "k8s" / "overlays" / "cpu", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{below}]\n{patch}")
+    done = run_kustomize(tmp_path)
+    found = {each["metadata"]["name"]: each for each in yaml.safe_load_all(done) if each["kind"] == "NetworkPolicy"}
+    assert [port["port"] for port in found["models"]["spec"]["egress"][0]["ports"]] == [443, 8443]
+
+
+def test_the_compose_file_lets_an_index_of_ones_own_through() -> None:
+    models = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())["services"]["models"]
+    assert {"PIP_INDEX_URL", "PIP_CERT", "PIP_CONFIG_FILE", "npm_config_registry", "npm_config_userconfig"} <= set(models["environment"])
+    assert models["environment"]["NODE_EXTRA_CA_CERTS"] == "${NODE_EXTRA_CA_CERTS:-}"
+    assert "${INDEX_FOLDER:-./index}:/index:ro" in models["volumes"]
 
 
 def test_networks_run_on_gpus_where_there_are_some() -> None:

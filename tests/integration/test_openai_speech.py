@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -74,3 +75,22 @@ async def test_what_cannot_be_done_is_said_in_their_form(speech: openai.AsyncOpe
 async def test_a_wrong_key_is_refused(speech: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.AuthenticationError):
         await speech.with_options(api_key="no:key").audio.speech.create(model="tts-1", voice="alloy", input="Hello.")
+
+
+async def test_what_nobody_can_come_back_for_is_stopped(system: tuple[str, System], gateway: Process) -> None:
+    """``gateway``: the system runs, with a hold time of its own."""
+    form, made = system
+    if form == "embedded":
+        pytest.skip("there is one gateway in the embedded form")
+    hurried = await made.gateway(SENSORIUM_HOLD_SECONDS="0.001")
+    key = ":".join(made.credentials)
+    async with openai.AsyncOpenAI(api_key=key, base_url=f"{hurried.url}/v1", max_retries=0) as client:
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.audio.speech.create(model="tts-1", voice="alloy", input=LONG)
+    assert refused.value.status_code == 504
+    (line,) = [line for line in hurried.log.read_text().splitlines() if "sound.unheard" in line]
+    assert "nothing was said in time" in line
+    job = re.search(r"[0-9a-f]{8}-[0-9a-f-]{20,}", line)
+    assert job is not None
+    async with made.client(hurried) as session, session.get(f"/services/text_to_speech/1/jobs/{job[0]}") as answer:
+        assert (await answer.json())["code"] == "cancelled"

