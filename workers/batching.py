@@ -88,7 +88,7 @@ def measure_batch(service: Service[Any, Any], wanted: int) -> int:
     Runs the service's example (which also warms its networks up). Raises what the service raises or answers.
     """
     example = service.example()
-    _rate(service, example, 1)
+    _rate(service, example, 1, repetitions=1)  # the first run takes longer: networks allocate what they keep
     if wanted or service.max_batch == 1:
         return max(1, min(wanted or 1, service.max_batch))
     best, best_rate = 1, _rate(service, example, 1)

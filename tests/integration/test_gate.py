@@ -13,6 +13,8 @@ import pytest
 
 from tests.integration.processes import Process, System, poll_job, post_job
 
+SETTINGS = {"BATCH": "0"}  # as by default: what pays is measured at the start
+
 
 async def get(client: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, dict[str, Any]]:
     async with client.get(url, headers=headers) as response:
