@@ -47,6 +47,7 @@ PROGRAMS: Mapping[str, Program] = {
     "free-axes": Program("free_axes", "convert"),
     "tfjs-graph": Program("tfjs_graph", "convert"),
     "join": Program("join", "convert", ()),
+    "integer-convolutions": Program("integer_convolutions", "convert"),
 }
 
 
