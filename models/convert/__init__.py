@@ -1,6 +1,7 @@
 """Other formats into ONNX, with free batch dimensions.
 
-The public addresses of some weights hold OpenVINO IR, tensorflow.js shards, TensorFlow Lite, or ONNX traced with batch 1.
+The public addresses of some weights hold OpenVINO IR, tensorflow.js shards, TensorFlow Lite, or ONNX traced with batch 1 or computed
+slowly.
 Each program here is a function of bytes, and a deterministic one: equal input gives equal bytes, whatever the version of the
 `onnx` package (1.16 to 1.23 were compared), so that the result is checked by the digest in the manifest like any download.
 `onnx` and `tflite` are needed only here: they are the extra ``convert`` and are imported when a conversion begins.
@@ -28,7 +29,7 @@ class ConversionFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """``module`` in this package, its ``function`` (files by name, keyword arguments → model or bytes), the packages it needs."""
+    """``module`` in this package, its ``function`` (files by name, keyword arguments → model), the packages it needs."""
 
     module: str
     function: str
@@ -46,7 +47,7 @@ PROGRAMS: Mapping[str, Program] = {
     "tflite-yamnet": Program("yamnet", "convert", ("onnx", "tflite")),
     "free-axes": Program("free_axes", "convert"),
     "tfjs-graph": Program("tfjs_graph", "convert"),
-    "join": Program("join", "convert", ()),
+    "integer-convolutions": Program("integer_convolutions", "convert"),
 }
 
 
@@ -63,10 +64,9 @@ def convert(conversion: Conversion, files: Files) -> bytes:
     """The file as installed. ``files``: the originals by their bare name, in the order of the manifest. Raises `ConversionFailed`."""
     require(conversion.program)
     program = PROGRAMS[conversion.program]
-    function: Callable[..., onnx.ModelProto | bytes] = getattr(import_module(f"models.convert.{program.module}"), program.function)
+    function: Callable[..., onnx.ModelProto] = getattr(import_module(f"models.convert.{program.module}"), program.function)
     try:
-        made = function(files, **conversion.arguments)
-        return made if isinstance(made, bytes) else bytes(made.SerializeToString(deterministic=True))
+        return bytes(function(files, **conversion.arguments).SerializeToString(deterministic=True))
     except (KeyError, ValueError, IndexError, AssertionError, NotImplementedError) as error:
         raise ConversionFailed(f"the conversion {conversion.program} of {', '.join(files)} failed: {error!r}") from error
 
