@@ -216,7 +216,8 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
             samples = self._spoken(value, reader, emit)
         except PerceptionError as error:
             return error
-        return TextToSpeechOutput(sound=packed(samples, value.rate or reader.rate), voice=reader.name)
+        sound = packed(samples, value.rate or reader.rate, smaller=not value.stream)
+        return TextToSpeechOutput(sound=sound, voice=reader.name)
 
     @classmethod
     def example(cls) -> TextToSpeechInput:
@@ -248,7 +249,10 @@ class TextToSpeech(StreamingService[TextToSpeechInput, TextToSpeechOutput]):
             if said > most:
                 raise InputTooLarge(f"the speech of this text lasts longer than {value.limits.speech_seconds:g} s", parameter="text")
             spoken.append(piece)
-            emit({"sound": packed(piece, rate), "rate": rate, "voice": reader.name} if value.stream else {})
+            if value.stream:
+                emit({"sound": packed(piece, rate, smaller=False), "rate": rate, "voice": reader.name})
+            else:
+                emit({})
         if not spoken:
             raise InvalidParameter(f"text: there is nothing in it that {reader.name} can say", parameter="text")
         return b"".join(spoken)
@@ -294,12 +298,18 @@ def resampled(samples: bytes, rate: int, target: int) -> bytes:
     return _pcm(Resampler(rate, target).whole(np.frombuffer(samples, "<i2").astype(np.float32) / np.float32(32767)))
 
 
-def packed(samples: bytes, rate: int) -> str:
-    """PCM, 16 bit, mono, as a WAV file, compressed with zlib (its fastest level: sound hardly shrinks), in base64."""
+def packed(samples: bytes, rate: int, *, smaller: bool) -> str:
+    """PCM, 16 bit, mono, as a WAV file in zlib's format, in base64.
+
+    ``smaller``: compressed, by a sixth, in a tenth of the time that hibari takes to speak. Only runs of equal bytes
+    are looked for: that finds as much in speech as zlib's fastest level, and takes a third of its time.
+    Else the bytes are stored as they are, for pieces, which are soon unpacked again, and for what was sent in pieces.
+    """
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(rate)
         writer.writeframes(samples)
-    return base64.b64encode(zlib.compress(file.getvalue(), 1)).decode()
+    deflate = zlib.compressobj(1 if smaller else 0, strategy=zlib.Z_RLE)
+    return base64.b64encode(deflate.compress(file.getbuffer()) + deflate.flush()).decode()
