@@ -16,7 +16,7 @@ from functools import partial
 
 from bench.processes import Group
 from bench.systems import Servers
-from shared.bootstrap import open_broker, open_stores
+from sensorium.processes.adapters import open_broker, open_stores
 from shared.events import Done
 from shared.jobs import Turn
 from shared.ports import Broker, Delivery, Entry, Message, Stores

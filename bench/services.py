@@ -20,12 +20,12 @@ from bench import picture
 from shared.errors import PerceptionError
 from shared.jobs import Job, Turn
 from shared.ports import Snapshot
-from workers.batching import Work
 from workers.catalog import ServiceType, load_catalog
 from workers.composing import ComposedService
-from workers.compute import Computer
 from workers.contract import File, Image, MediaLimits, Network
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
+from workers.runtime.batching import Work
+from workers.runtime.compute import Computer
 
 _ROUNDS = 30
 _WARM_UP = 5

@@ -19,10 +19,10 @@ from bench.sessions import PARAMETERS, SERVICE
 from shared.jobs import Job, Turn
 from shared.ports import Snapshot
 from tests.services.scenes import FPS
-from workers.batching import Work
-from workers.compute import Computer
 from workers.contract import Image, MediaLimits
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
+from workers.runtime.batching import Work
+from workers.runtime.compute import Computer
 from workers.services import scene_analysis as scene
 
 _START = datetime(2024, 5, 1, 12, tzinfo=UTC)

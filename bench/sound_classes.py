@@ -25,10 +25,10 @@ from scipy.optimize import minimize
 from models.manifest import DEFAULT_DIRECTORY
 from tests.services.helpers import given, wav
 from workers.contract import Item
+from workers.inference.onnx import OnnxModels
 from workers.lib.audio import decode_wav
 from workers.models import yamnet
 from workers.naming import Ear, Namer, Span
-from workers.runtime import OnnxModels
 from workers.services.sound_detection import SoundDetection, SoundDetectionOutput
 
 LEVELS = (0.0, -30.0)  # dB

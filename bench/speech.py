@@ -31,7 +31,7 @@ from bench.processes import Child
 from bench.systems import PEERS, Servers, embedded
 from bench.venvs import interpreter, versions
 from workers.contract import Files, Item, MediaLimits
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
 from workers.services.text_to_speech import TextToSpeech, TextToSpeechOutput
 
 LANGUAGES = ("en-US", "en-GB", "fr-FR", "es-ES", "it-IT", "de-DE")

@@ -29,7 +29,7 @@ from analytics.store import Visits
 from analytics.tables import HOUR_MS, VisitRow
 from analytics.totals import stored_senior_age, sums
 from database.engine import Database
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.visits import Visit
 
 DAY_MS = 24 * HOUR_MS

@@ -16,7 +16,7 @@ from console.pages import error_page, make_environment
 from console.remembered import Remembered
 from console.routing import collect
 from console.state import CONSOLE, HANDLERS, USAGE_PAGE, Console, Keys
-from gateway.middleware import ERROR_PAGES
+from gateway.http.middleware import ERROR_PAGES
 from gateway.state import GATE
 from shared.settings import Settings
 

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from multidict import MultiDict
 
 from console.state import FORM, WORD, console_of
-from gateway.limits import RequestLimits, read_body
+from gateway.http.limits import RequestLimits, read_body
 from gateway.state import GATE, base_url
 from shared.errors import ForgedRequest, MalformedRequest
 

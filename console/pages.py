@@ -90,7 +90,7 @@ def local_path(text: str) -> str | None:
 
 
 async def error_page(request: web.Request, problem: web.Response) -> web.Response:
-    """What a browser shows of a problem (see `gateway.middleware.ERROR_PAGES`); programs, and the API's routes, get the problem itself.
+    """What a browser shows of a problem (see `gateway.http.middleware.ERROR_PAGES`); programs, and the API's routes, get the problem itself.
 
     Whoever has to sign in first is sent there, and from there back.
     """

@@ -11,27 +11,28 @@ from aiohttp import web
 
 from accounts.keys import secret_of
 from accounts.store import Accounts
-from gateway.announced import Announced
-from gateway.auth import Authenticator
-from gateway.availability import Availability
-from gateway.keepers import DeadLetterKeeper, SessionKeeper
-from gateway.limits import RequestLimits, TrustedProxies
-from gateway.metering import Metering
-from gateway.middleware import RETRY_AFTER_SECONDS, middleware
-from gateway.offers import Offers
+from gateway.http.auth import Authenticator
+from gateway.http.limits import RequestLimits, TrustedProxies
+from gateway.http.middleware import RETRY_AFTER_SECONDS, middleware
+from gateway.jobs.announced import Announced
+from gateway.jobs.availability import Availability
+from gateway.jobs.background import DeadLetterKeeper, SessionKeeper
+from gateway.jobs.documents import expired_or_lost, job_document
+from gateway.jobs.metering import Metering
+from gateway.jobs.offers import Offers
+from gateway.jobs.submit import Submitter
 from gateway.routes import blobs, health, jobs, reference, services, speech, streams, tokens
 from gateway.routes import data as data_routes
 from gateway.routes import webhooks as webhook_routes
 from gateway.state import DATA, GATE, DataFace, Gate
-from gateway.stream_hub import StreamHub
-from gateway.submit import Submitter
-from gateway.webhook_keeper import Webhooks
+from gateway.streams.hub import StreamHub
 from shared.errors import PerceptionError
 from shared.job_ids import JobIds
 from shared.log import get_logger
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings, SettingsError
+from webhooks.dispatcher import JobViews, Webhooks
 from webhooks.outbox import Outbox
 from webhooks.signing import Secrets
 from workers.catalog import Catalog
@@ -87,7 +88,7 @@ async def open_gate(
     """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
     availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
     metering = Metering(stores.meter, accounts.ledger, settings)
-    webhooks = Webhooks(settings, Outbox(accounts.database), Secrets(secret_of(settings)), stores)
+    webhooks = Webhooks(settings, Outbox(accounts.database), Secrets(secret_of(settings)), stores, JobViews(job_document, expired_or_lost))
     submitter = Submitter(settings, broker, stores, availability, ids, metering, webhooks)
     proxies = _proxies(settings)
     async with AsyncExitStack() as stack:

@@ -11,19 +11,19 @@ from accounts.credentials import Tenant
 from accounts.store import Accounts
 from analytics.queries import Audience
 from analytics.tokens import DataTokens
-from gateway.announced import Announced
-from gateway.auth import Authenticator, FailureLimit
-from gateway.availability import Availability
-from gateway.limits import RequestLimits, TrustedProxies
-from gateway.offers import Offers
-from gateway.stream_hub import StreamHub
-from gateway.submit import Submitter
-from gateway.webhook_keeper import Webhooks
+from gateway.http.auth import Authenticator, FailureLimit
+from gateway.http.limits import RequestLimits, TrustedProxies
+from gateway.jobs.announced import Announced
+from gateway.jobs.availability import Availability
+from gateway.jobs.offers import Offers
+from gateway.jobs.submit import Submitter
+from gateway.streams.hub import StreamHub
 from shared.errors import NotFound
 from shared.job_ids import JobIds
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings
+from webhooks.dispatcher import Webhooks
 from workers.catalog import ServiceType
 
 

@@ -16,19 +16,19 @@ EXIT_UNAVAILABLE = 69
 
 
 def _up(args: argparse.Namespace) -> int:
-    from embedded.__main__ import run
+    from sensorium.processes.embedded import run
 
     return run(read_settings(host=args.host, port=args.port), args.services)
 
 
 def _gateway(args: argparse.Namespace) -> int:
-    from gateway.__main__ import run
+    from sensorium.processes.gateway import run
 
     return run(read_settings(host=args.host, port=args.port, faces=args.faces))
 
 
 def _worker(args: argparse.Namespace) -> int:
-    from workers.__main__ import check, choose, run
+    from sensorium.processes.worker import check, choose, run
 
     settings = read_settings(device=args.device, health_port=args.health_port)
     kinds = choose(args.names or ["all"], settings)
@@ -67,13 +67,13 @@ def _models(args: argparse.Namespace) -> int:
 
 def _account(args: argparse.Namespace) -> int:
     from accounts.commands import run
-    from embedded.secret import with_secret
+    from sensorium.processes.secret import with_secret
 
     return asyncio.run(run(args, with_secret(read_settings())))
 
 
 def _recorder(args: argparse.Namespace) -> int:
-    from analytics.__main__ import run
+    from sensorium.processes.recorder import run
 
     return run(read_settings(health_port=args.health_port))
 
@@ -87,12 +87,12 @@ def _visits(args: argparse.Namespace) -> int:
 def _migrate(args: argparse.Namespace) -> int:
     settings = read_settings()
     if args.copy_from is not None:
-        from database.copying import copy
+        from sensorium.copying import copy
 
         for table, rows in asyncio.run(copy(args.copy_from, settings.database_url)).items():
             print(f"{table}: {rows} rows")
         return 0
-    from database.migrate import migrate
+    from sensorium.migrate import migrate
 
     asyncio.run(migrate(settings.database_url))
     print("the database is up to date")

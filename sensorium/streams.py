@@ -9,7 +9,7 @@ from pathlib import Path
 from accounts.errors import SecretKeyChanged
 from accounts.model import DEMO_SECRET, StreamSecret
 from accounts.store import open_accounts
-from embedded.secret import with_secret
+from sensorium.processes.secret import with_secret
 from shared.errors import InvalidParameter, Unavailable
 from shared.settings import read_settings
 

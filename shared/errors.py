@@ -1,7 +1,7 @@
 """Every way a job can fail, as types.
 
 An error carries its facts: ``code`` (what programs test), ``retryable`` (whether the same job may succeed later) and a
-docstring that is its explanation. The table from code to HTTP status lives in ``gateway/problem.py``.
+docstring that is its explanation. The table from code to HTTP status lives in ``gateway/http/problem.py``.
 """
 
 from __future__ import annotations

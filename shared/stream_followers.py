@@ -19,6 +19,8 @@ from shared.ports import StreamView
 Read = Callable[[int], Awaitable[StreamView | None]]
 #: Frames that may wait for a follower; it reads the stream again when it has fallen further behind.
 _MOST_READY = 1024
+#: What is kept of a stream outlives it by this many seconds and the time of a frame, so that its end can be told.
+LINGER_SECONDS = 60.0
 #: The clocks of a store and of this process differ by less than this, in seconds.
 _SLACK = 0.05
 

@@ -15,16 +15,16 @@ from yarl import URL
 
 from accounts.store import Accounts, open_accounts
 from console.app import put_console
-from database.migrate import migrate
-from gateway.__main__ import job_ids, listen, open_data_face
 from gateway.app import build_app, open_gate
-from shared.bootstrap import open_broker, open_stores
+from sensorium.migrate import migrate
+from sensorium.processes.adapters import open_broker, open_stores
+from sensorium.processes.gateway import job_ids, listen, open_data_face
 from shared.settings import Settings, read_settings
 from workers.catalog import Catalog
-from workers.compute import Computer
 from workers.contract import MediaLimits
-from workers.policy import Policy
-from workers.runner import Runner
+from workers.runtime.compute import Computer
+from workers.runtime.policy import Policy
+from workers.runtime.runner import Runner
 from workers.services.dummy import Dummy
 
 PASSWORD = "correct horse"

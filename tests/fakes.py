@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.bootstrap import open_broker, open_stores
+from sensorium.processes.adapters import open_broker, open_stores
 from shared.events import Event
 from shared.job_ids import JobIds
 from shared.jobs import Job, Turn, owner_of
 from shared.ports import Broker, Message, Stores
 from shared.settings import Settings, read_settings
 from workers.catalog import load_catalog
-from workers.compute import Computer
 from workers.contract import MediaLimits, Service
-from workers.policy import Policy
-from workers.runner import Runner
+from workers.runtime.compute import Computer
+from workers.runtime.policy import Policy
+from workers.runtime.runner import Runner
 
 MISBEHAVING = Path(__file__).parent / "misbehaving"
 TENANT = "tenant-a"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gateway.problem import status_of, title_of
+from gateway.http.problem import status_of, title_of
 from shared.errors import error_types
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"

@@ -17,7 +17,7 @@ from sensorium.bench.own import own_system
 from sensorium.bench.sessions import Figures, Load, measure
 from sensorium.bench.sizing import Sizing, search
 from shared.errors import PerceptionError
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
 
 FPS = 10.0
 USER = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)

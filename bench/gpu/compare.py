@@ -13,7 +13,7 @@ from shared.errors import PerceptionError
 from workers.catalog import ServiceType, load_catalog
 from workers.composing import ComposedService
 from workers.contract import Image, Input, Item, Network, Output, Service
-from workers.runtime import Device, OnnxModels
+from workers.inference.onnx import Device, OnnxModels
 
 #: Pixels by which places may differ, and by how much, of 1 or relative, everything else may.
 PIXELS, SHARE = 2, 0.02

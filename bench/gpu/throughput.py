@@ -11,9 +11,9 @@ import numpy as np
 
 from bench.gpu.compare import Loaded
 from shared.errors import PerceptionError
-from workers.batching import anew
 from workers.contract import Item
-from workers.runtime import OnnxModels, OnnxNetwork
+from workers.inference.onnx import OnnxModels, OnnxNetwork
+from workers.runtime.batching import anew
 
 BATCHES = (1, 8, 32)
 #: What an axis without a fixed length is taken to be: pictures of 640 x 480.

@@ -13,7 +13,7 @@ from console import cookies
 from console.pages import local_path, render, see
 from console.routing import Access, Route
 from console.state import LOGIN, address_of, console_of, form_of, has_page, is_demo, login_of, signed_in
-from gateway.auth import subscriber
+from gateway.http.auth import subscriber
 from shared.errors import NotFound, RateLimited
 from shared.log import get_logger
 

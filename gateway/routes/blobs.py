@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.parsing import read_document
+from gateway.http.parsing import read_document
 from gateway.routes.services import json_response
 from gateway.state import GATE, base_url
 from shared.errors import InvalidParameter, NotFound

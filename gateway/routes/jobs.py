@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.documents import job_document, silence
-from gateway.middleware import COMMON_HEADERS
-from gateway.parsing import Document, read_document
-from gateway.problem import problem_response
+from gateway.http.middleware import COMMON_HEADERS
+from gateway.http.parsing import Document, read_document
+from gateway.http.problem import problem_response
+from gateway.http.server import ends_with_client
+from gateway.jobs.documents import expired_or_lost, job_document
+from gateway.jobs.submit import Request, Submitted, read_envelope
 from gateway.routes.services import json_response
-from gateway.server import ends_with_client
-from gateway.sound_stream import WAV, PieceReader, accepts_sound, send_sound, stops_unheard
 from gateway.state import GATE, base_url, service_of
-from gateway.submit import Request, Submitted, read_envelope
+from gateway.streams.sound import WAV, PieceReader, accepts_sound, send_sound, stops_unheard
 from shared import metrics
 from shared.errors import Cancelled, NotFound
 from shared.events import Chunk, Done, Event, Failed
@@ -137,9 +137,9 @@ async def _require_news(request: web.Request, ref: JobRef, last: Sequence[Event]
     The whole list, which may hold minutes of sound, is read only for a job that looks silent: it may have been requeued.
     """
     gate = request.app[GATE]
-    if (last and last[0].final) or silence(ref, last, gate.settings) is None:
+    if (last and last[0].final) or expired_or_lost(ref, last, gate.settings) is None:
         return
-    error = silence(ref, await gate.stores.results.events(ref.id), gate.settings)
+    error = expired_or_lost(ref, await gate.stores.results.events(ref.id), gate.settings)
     if error is not None:
         raise error
 

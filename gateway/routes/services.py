@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.openapi import openapi_document, service_schemas
+from gateway.openapi.document import openapi_document, service_schemas
 from gateway.state import GATE, base_url, service_of
 from shared.errors import NotFound, PerceptionError
 from shared.operations import models_of

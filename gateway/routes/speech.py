@@ -12,12 +12,12 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.middleware import RETRY_AFTER_SECONDS
-from gateway.parsing import Document, read_document
-from gateway.problem import RETRY_AFTER, problem_response, status_of
-from gateway.sound_stream import PCM, WAV, PieceReader, send_sound, stop_unheard, stops_unheard
+from gateway.http.middleware import RETRY_AFTER_SECONDS
+from gateway.http.parsing import Document, read_document
+from gateway.http.problem import RETRY_AFTER, problem_response, status_of
+from gateway.jobs.submit import Request, read_envelope
 from gateway.state import GATE, base_url
-from gateway.submit import Request, read_envelope
+from gateway.streams.sound import PCM, WAV, PieceReader, send_sound, stop_unheard, stops_unheard
 from shared.errors import DeadlineExceeded, NotFound, PerceptionError
 from shared.events import Chunk, Done, Failed
 from workers.contract import invalid_parameter

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from gateway.keepers import closing_message
-from gateway.middleware import COMMON_HEADERS
-from gateway.parsing import read_document
+from gateway.http.middleware import COMMON_HEADERS
+from gateway.http.parsing import read_document
+from gateway.jobs.background import closing_message
+from gateway.jobs.submit import read_envelope
 from gateway.routes.services import json_response
 from gateway.state import GATE, Gate, base_url, service_of
-from gateway.stream_access import (
+from gateway.streams.access import (
     DELETED,
     FINISHED,
     About,
@@ -29,12 +30,11 @@ from gateway.stream_access import (
     session_of,
     stream_owner,
 )
-from gateway.stream_answers import Answers, told
-from gateway.stream_hub import first_of, give_up
-from gateway.stream_intake import Intake
-from gateway.stream_multipart import CONTENT_TYPE, parts_of, read_parts, write_last_part, write_parts
-from gateway.stream_socket import close_socket, new_socket, read_messages, write_messages
-from gateway.submit import read_envelope
+from gateway.streams.answers import Answers, told
+from gateway.streams.hub import first_of, give_up
+from gateway.streams.intake import Intake
+from gateway.streams.multipart import CONTENT_TYPE, parts_of, read_parts, write_last_part, write_parts
+from gateway.streams.websocket import close_socket, new_socket, read_messages, write_messages
 from shared import metrics
 from shared.errors import InputTooLarge, Unavailable
 from shared.jobs import Turn, session_key

@@ -7,7 +7,7 @@ from aiohttp import web
 from accounts.credentials import Proof
 from accounts.errors import EmailInvalid
 from accounts.model import email_key
-from gateway.parsing import read_document
+from gateway.http.parsing import read_document
 from gateway.routes.services import json_response
 from gateway.state import DATA, GATE, DataFace
 from shared.errors import MalformedRequest, TokenRefused

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.parsing import read_document
+from gateway.http.parsing import read_document
 from gateway.routes.services import json_response
 from gateway.state import GATE
 from shared.errors import InvalidParameter, NotFound

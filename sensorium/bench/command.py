@@ -22,8 +22,8 @@ from shared.jobs import queue_of
 from shared.settings import read_settings
 from workers.catalog import load_catalog
 from workers.contract import Image
-from workers.cpus import usable_cpus
 from workers.faces import drawn_face
+from workers.runtime.cpus import usable_cpus
 
 EXIT_NOTHING_CARRIED = 1
 _STEPS = 20  # pictures of the drawn person, on the way from one side to the other and back

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from gateway.limits import RequestLimits
-from gateway.middleware import middleware
-from gateway.parsing import read_document
-from gateway.server import GuardedRunner
+from gateway.http.limits import RequestLimits
+from gateway.http.middleware import middleware
+from gateway.http.parsing import read_document
+from gateway.http.server import GuardedRunner
 from shared.errors import NotFound, QueueFull
 from shared.metrics import CONNECTIONS
 from shared.settings import Settings

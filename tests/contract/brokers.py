@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import aiormq
 import pytest
 
-from shared.adapters import memory_broker, rabbitmq
+from shared.adapters.memory import broker as memory_broker
+from shared.adapters.rabbitmq import broker as rabbitmq
 from shared.ports import DEAD_LETTERS, Broker, Delivery
 from shared.settings import Settings
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 import redis.asyncio
 
-from shared.adapters import redis_meter
-from shared.adapters.memory_meter import MemoryMeter
-from shared.adapters.redis_connection import Script
+from shared.adapters.memory.meter import MemoryMeter
+from shared.adapters.redis import meter as redis_meter
+from shared.adapters.redis.connection import Script
 from shared.ports import Meter
 from tests.contract.stores import redis_pair
 

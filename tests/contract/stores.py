@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 import pytest
 import redis.asyncio
 
-from shared.adapters import memory_store
-from shared.adapters import redis as redis_store
+from shared.adapters.memory import store as memory_store
+from shared.adapters.redis import stores as redis_store
 from shared.events import Chunk, Done, Failed, Started
 from shared.job_ids import JobIds
 from shared.ports import Entry, Stores

@@ -26,8 +26,8 @@ from accounts.errors import AccountUnknown, EmailTaken, SecretKeyChanged, Stream
 from accounts.model import DEMO_EMAIL, DEMO_SECRET, Plan
 from accounts.plans import DEFAULTS
 from accounts.store import Accounts, open_accounts
-from database.migrate import LOCK, MigrationFailed, migrate
 from database.tables import Base
+from sensorium.migrate import LOCK, MigrationFailed, migrate
 from shared.errors import StoreAway
 from shared.settings import Settings, read_settings
 

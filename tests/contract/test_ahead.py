@@ -14,7 +14,7 @@ from shared.jobs import Turn, session_key
 from shared.ports import Message
 from tests.fakes import TENANT, Bench, make_job, misbehaver, open_bench
 from workers.contract import Item
-from workers.policy import Policy
+from workers.runtime.policy import Policy
 
 SESSION = session_key(TENANT, "misbehaver", 1, "s")
 Kind = type(misbehaver())

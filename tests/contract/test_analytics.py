@@ -17,7 +17,7 @@ from analytics.queries import Audience
 from analytics.store import Visits
 from analytics.totals import Totals
 from database.engine import Database
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.errors import StoreAway
 from shared.visits import Visit
 from tests.contract.test_accounts import PASSWORD, settings_for

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.keepers import SessionKeeper
+from gateway.jobs.background import SessionKeeper
 from shared.errors import QueueFull
 from shared.events import Done
 from shared.jobs import Job, Turn, session_key

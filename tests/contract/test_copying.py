@@ -10,10 +10,10 @@ from sqlalchemy import func, insert, select, text
 from accounts.model import Plan
 from accounts.store import open_accounts
 from analytics.tables import VisitRow
-from database.copying import NotEmpty, copy
 from database.engine import Database
-from database.migrate import migrate
 from database.tables import Base
+from sensorium.copying import NotEmpty, copy
+from sensorium.migrate import migrate
 from shared.errors import StoreAway
 from shared.settings import Settings, read_settings
 

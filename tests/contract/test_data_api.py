@@ -25,12 +25,12 @@ from accounts.tables import StreamRow
 from analytics.metrics import METRICS
 from analytics.store import Visits
 from database.engine import Database
-from database.migrate import migrate
-from gateway.__main__ import job_ids, listen, open_data_face
 from gateway.app import build_app, open_gate
-from gateway.openapi import openapi_document
+from gateway.openapi.document import openapi_document
 from gateway.state import DataFace
-from shared.bootstrap import open_broker, open_stores
+from sensorium.migrate import migrate
+from sensorium.processes.adapters import open_broker, open_stores
+from sensorium.processes.gateway import job_ids, listen, open_data_face
 from shared.settings import Settings, read_settings
 from shared.visits import Visit
 

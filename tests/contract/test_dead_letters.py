@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.keepers import DeadLetterKeeper
+from gateway.jobs.background import DeadLetterKeeper
 from shared.dead_letters import OF_A_SESSION, UNREADABLE, DeadLetters
 from shared.errors import Cancelled, NotFound, NotRequeueable, Unavailable
 from shared.events import Done, Event, Failed, Requeued

@@ -10,7 +10,7 @@ import pytest
 
 from analytics.metrics import METRICS, Disclosure
 from analytics.totals import Totals
-from gateway.openapi import openapi_document
+from gateway.openapi.document import openapi_document
 from shared.privacy import Analysis
 from tests.contract.test_data_api import ANN, House, address, house, serve
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.server import FIELD_BYTES, FIELDS, LINE_BYTES
+from gateway.http.server import FIELD_BYTES, FIELDS, LINE_BYTES
 from tests.contract.border import PATIENCE, Server, chunked, post, server
 
 __all__ = ["server"]

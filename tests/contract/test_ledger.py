@@ -14,7 +14,7 @@ from accounts.errors import LimitInvalid, StreamLimitReached
 from accounts.model import Account, Plan
 from accounts.plans import DEFAULTS
 from accounts.store import Accounts, open_accounts
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.privacy import ANALYSES
 from shared.usage import DayOfUse, Known, Metered, day_of
 from tests.contract.test_accounts import settings_for

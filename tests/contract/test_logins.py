@@ -14,7 +14,7 @@ from accounts.logins import Logins
 from accounts.model import DEMO_EMAIL, Account
 from accounts.store import Accounts, open_accounts
 from accounts.tables import GuessRow, LoginRow
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.errors import RateLimited
 from shared.settings import Settings, read_settings
 

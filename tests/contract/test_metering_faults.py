@@ -13,8 +13,8 @@ import redis.asyncio
 from accounts.credentials import Tenant
 from accounts.model import Plan
 from accounts.store import Accounts, open_accounts
-from database.migrate import migrate
-from gateway.metering import Metering
+from gateway.jobs.metering import Metering
+from sensorium.migrate import migrate
 from shared.errors import QuotaExceeded, StoreAway
 from shared.settings import read_settings
 from tests.contract.meters import Meters, redis_meters

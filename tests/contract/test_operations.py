@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.adapters import memory_broker, rabbitmq
+from shared.adapters.memory import broker as memory_broker
+from shared.adapters.rabbitmq import broker as rabbitmq
 from shared.errors import Cancelled, NotFound, NotRequeueable
 from shared.events import Chunk, Done, Failed, Requeued, Started
 from shared.facts import DeadLetter, QueueFacts, ServedFacts, WorkerFacts

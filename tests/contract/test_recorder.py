@@ -19,9 +19,9 @@ from analytics.queries import Audience
 from analytics.recorder import Recorder
 from analytics.store import Visits
 from database.engine import Database
-from database.migrate import migrate
+from sensorium.migrate import migrate
+from sensorium.processes.adapters import open_broker
 from shared import metrics
-from shared.bootstrap import open_broker
 from shared.errors import BrokerAway, StoreAway
 from shared.ports import DEAD_LETTERS, Broker, Message
 from shared.settings import Settings, read_settings

@@ -9,7 +9,7 @@ import uuid
 from shared.jobs import Job
 from tests.contract.stores import OpenPair, Pair, open_pair, pair
 from workers.contract import MediaLimits, Sample
-from workers.samples import SampleReader
+from workers.runtime.samples import SampleReader
 
 __all__ = ["open_pair", "pair"]
 

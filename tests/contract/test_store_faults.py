@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from shared.adapters import redis as redis_store
+from shared.adapters.redis import stores as redis_store
 from shared.errors import StoreAway
 from shared.jobs import Turn
 from shared.ports import Stores

@@ -17,16 +17,17 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from accounts.model import Plan
 from accounts.store import open_accounts
 from database.engine import Database
-from database.migrate import migrate
 from gateway.app import open_gate
-from gateway.parsing import Document
-from gateway.submit import Request, read_envelope
-from gateway.webhook_keeper import Webhooks
-from shared.bootstrap import open_broker, open_stores
+from gateway.http.parsing import Document
+from gateway.jobs.documents import expired_or_lost, job_document
+from gateway.jobs.submit import Request, read_envelope
+from sensorium.migrate import migrate
+from sensorium.processes.adapters import open_broker, open_stores
 from shared.errors import QueueFull
 from shared.job_ids import JobIds
 from shared.settings import read_settings
 from tests.contract.brokers import until
+from webhooks.dispatcher import JobViews, Webhooks
 from webhooks.model import Delivery, DeliveryState, Result
 from webhooks.outbox import Outbox, OutboxFull
 from webhooks.signing import Secrets
@@ -270,7 +271,7 @@ async def test_a_job_that_ends_after_its_deadline_is_waited_for(streams: list[st
         return not await outbox.waiting(int(time.time() * 1000), 10)
 
     async with open_stores(settings, 7) as stores:
-        webhooks = Webhooks(settings, outbox, Secrets(b"k" * 32), stores)
+        webhooks = Webhooks(settings, outbox, Secrets(b"k" * 32), stores, JobViews(job_document, expired_or_lost))
         webhooks.start()
         await until(is_looked_for)
         await webhooks.stop()

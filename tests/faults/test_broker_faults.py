@@ -12,8 +12,8 @@ import pytest
 from aiormq.abc import ChannelFrame
 from pamqp import commands
 
-from shared.adapters.rabbitmq import RabbitBroker, open_broker
-from shared.adapters.rabbitmq_consumer import RabbitConsumer
+from shared.adapters.rabbitmq.broker import RabbitBroker, open_broker
+from shared.adapters.rabbitmq.consumer import RabbitConsumer
 from shared.errors import BrokerAway, NoWorker
 from shared.ports import DEAD_LETTERS, Message
 from shared.settings import Settings

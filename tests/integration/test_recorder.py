@@ -14,7 +14,7 @@ import pytest
 from accounts.model import DEMO_SECRET
 from analytics.queries import Audience
 from database.engine import Database
-from shared.bootstrap import open_broker
+from sensorium.processes.adapters import open_broker
 from shared.ports import Broker, Message
 from shared.settings import read_settings
 from shared.visits import VISITS, Visit

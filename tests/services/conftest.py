@@ -9,7 +9,7 @@ import pytest
 
 from models.manifest import DEFAULT_DIRECTORY, load_manifest
 from tests.conftest import MODELS_ABSENT, missing_models
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
 
 
 @pytest.fixture(scope="session")

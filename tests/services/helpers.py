@@ -23,7 +23,7 @@ from models.manifest import DEFAULT_DIRECTORY
 from shared.errors import PerceptionError
 from tests.conftest import MODELS_ABSENT
 from workers.contract import Files, Input, Item, MediaLimits, Network, Output, Service
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
 
 
 @cache

@@ -11,11 +11,11 @@ import pytest
 from models.manifest import load_manifest
 from tests.services.helpers import all_models, answer, astronaut, given, jpeg, loaded, network
 from workers.contract import Item
+from workers.inference.onnx import OnnxModels
 from workers.lib.faces import Faces
 from workers.lib.people import Person, persons
 from workers.models import coco_people, people, person_reid
 from workers.models.people_detector import open_people_detector
-from workers.runtime import OnnxModels
 from workers.services.scene_analysis import SceneAnalysis, SceneAnalysisState
 from workers.services.upper_body_detection import UpperBodyDetection
 

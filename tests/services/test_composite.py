@@ -17,8 +17,8 @@ from tests.services.test_shared_faces import WatchedModels
 from workers.catalog import load_catalog
 from workers.composing import ComposedService, Part
 from workers.contract import Item
-from workers.host import Loader
 from workers.models import yunet
+from workers.runtime.host import Loader
 
 CATALOG = load_catalog(MISBEHAVING)
 COMPOSITE = CATALOG["composite", 1]

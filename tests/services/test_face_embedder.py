@@ -12,11 +12,11 @@ import workers.services.face_recognition as module
 from models.manifest import DEFAULT_DIRECTORY
 from tests.services.albums import Blobs, CountingModels, confidences, job, somebody_else, two_people
 from tests.services.helpers import Session, all_models, answer, astronaut, jpeg, network
+from workers.inference.onnx import OnnxModels
 from workers.models import dlib_face, face_embedding
 from workers.models.face_detector import FaceDetector, open_face_detector
 from workers.models.face_embedder import open_face_embedder
 from workers.models.weights import digest
-from workers.runtime import OnnxModels
 from workers.services.face_recognition import FaceRecognition
 
 

@@ -15,8 +15,8 @@ from shared.errors import InputTooLarge
 from tests.services.albums import confidences, job, nobody, somebody_else, two_people
 from tests.services.helpers import Session, answer, astronaut, jpeg, labelled, loaded, png
 from workers.contract import NO_ADDRESS, Files, Item, MediaLimits
+from workers.inference.onnx import OnnxModels
 from workers.models import face_embedder, yunet
-from workers.runtime import OnnxModels
 from workers.services.face_recognition import FaceRecognition
 
 # One picture

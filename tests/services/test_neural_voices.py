@@ -15,9 +15,9 @@ from tests.services.helpers import answer
 from tests.services.piper_voice import BLOCK, NUMBERS, RATE, network, published, settings
 from workers.contract import Files, MediaLimits
 from workers.espeak import Clause, open_espeak
+from workers.inference.onnx import OnnxModels
 from workers.lib.audio import Waveform, decode_wav
 from workers.models import piper
-from workers.runtime import OnnxModels
 from workers.services.text_to_speech import LANGUAGES, TextToSpeech
 
 

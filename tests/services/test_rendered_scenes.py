@@ -19,7 +19,7 @@ from analytics.queries import Audience
 from analytics.store import Visits
 from analytics.totals import Totals
 from database.engine import Database
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.visits import Visit
 from tests.services.helpers import given, jpeg, loaded
 from tests.services.scenes import FPS, Actor, render, sprite

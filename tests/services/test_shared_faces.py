@@ -13,9 +13,9 @@ from tests.services.helpers import all_models, astronaut, chosen, jpeg, network
 from workers import faces
 from workers.contract import Image, Item, Network, Service
 from workers.faces import FaceInput, detect_faces
+from workers.inference.onnx import OnnxModels
 from workers.models import centerface, facemesh, yunet
 from workers.models.face_detector import YuNetDetector, open_face_detector
-from workers.runtime import OnnxModels
 from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 from workers.services.face_detection import FaceDetection
 from workers.services.face_expression_estimation import FaceExpressionEstimation

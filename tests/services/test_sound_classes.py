@@ -17,9 +17,9 @@ from models.manifest import DEFAULT_DIRECTORY
 from shared.errors import ModelCorrupt, ModelMissing, UnreadableInput
 from tests.services.helpers import Session, answer, given, labelled, loaded, network, wav
 from workers.contract import Input, Item, Service
+from workers.inference.onnx import OnnxModels
 from workers.lib.audio import decode_wav
 from workers.models import yamnet
-from workers.runtime import OnnxModels
 from workers.services.sound_detection import SoundDetection
 
 RATE = 16_000

@@ -211,7 +211,7 @@ def test_a_voice_that_there_is_not_is_refused_naming_those_there_are(parameters:
 
 
 def test_a_voice_that_is_not_installed_names_the_command(tmp_path: Any) -> None:
-    from workers.runtime import OnnxModels
+    from workers.inference.onnx import OnnxModels
 
     bare = TextToSpeech()
     bare.load(OnnxModels(tmp_path))

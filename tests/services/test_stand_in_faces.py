@@ -15,11 +15,11 @@ from models.manifest import DEFAULT_DIRECTORY
 from tests.services.helpers import Session, all_models, answer, astronaut, given, jpeg, loaded, network
 from workers.contract import Image, Item, Service
 from workers.faces import FaceInput
+from workers.inference.onnx import OnnxModels
 from workers.models import centerface, facemesh, yunet
 from workers.models.directions import open_directions
 from workers.models.face_detector import open_face_detector
 from workers.models.weights import digest
-from workers.runtime import OnnxModels
 from workers.services.age_and_gender_estimation import AgeAndGenderEstimation
 from workers.services.face_detection import FaceDetection
 from workers.services.face_expression_estimation import FaceExpressionEstimation

@@ -10,7 +10,7 @@ from tests.services.helpers import loaded
 from tests.services.scenes import Actor, sprite
 from tests.services.test_rendered_scenes import play
 from workers.contract import Service
-from workers.runtime import OnnxModels
+from workers.inference.onnx import OnnxModels
 from workers.services.scene_analysis import SceneAnalysis
 
 pytestmark = pytest.mark.timeout(300)

@@ -15,7 +15,7 @@ import pytest
 from accounts.commands import add_arguments, run
 from accounts.credentials import Tenant
 from accounts.store import open_accounts
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.settings import Settings, read_settings
 from shared.usage import DayOfUse, day_of
 

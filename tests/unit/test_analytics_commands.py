@@ -16,7 +16,7 @@ from analytics.commands import add_arguments, run
 from analytics.queries import Audience
 from analytics.store import Visits
 from database.engine import Database
-from database.migrate import migrate
+from sensorium.migrate import migrate
 from shared.settings import Settings, read_settings
 from shared.visits import Visit
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from shared.adapters.memory_store import open_stores
+from shared.adapters.memory.store import open_stores
 from shared.errors import StoreAway
 from shared.facts import ServedFacts, UnreadableFacts, WorkerFacts, decode_letter, decode_worker
 from shared.ports import Stores
 from shared.settings import Settings
 from tests.fakes import IDS
-from workers.announcing import Announcer
+from workers.runtime.announcing import Announcer
 
 SERVED = ServedFacts("dummy", 1, "dummy", ("yunet",))
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from accounts.credentials import Tenant
-from gateway.auth import Authenticator, FailureLimit, parse_basic
-from gateway.limits import TrustedProxies
+from gateway.http.auth import Authenticator, FailureLimit, parse_basic
+from gateway.http.limits import TrustedProxies
 from shared.errors import RateLimited, StoreAway, Unauthorized
 from shared.usage import Allowance
 

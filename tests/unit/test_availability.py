@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from gateway import availability
-from gateway.availability import Availability
-from shared.adapters.memory_broker import open_broker
+from gateway.jobs import availability
+from gateway.jobs.availability import Availability
+from shared.adapters.memory.broker import open_broker
 from shared.errors import BrokerAway, ModelMissing, NoWorker
 from shared.facts import Observation
 from shared.ports import Broker, Consumer, Delivery, Depth, Message

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.backlog import Backlog
+from gateway.jobs.backlog import Backlog
 from shared.errors import StoreAway
 from shared.facts import ServedFacts, WorkerFacts
 from shared.settings import Settings

@@ -16,9 +16,9 @@ from shared.errors import ModelMissing, PerceptionError
 from shared.jobs import Job, Turn
 from shared.ports import Delivery
 from tests.fakes import misbehaver
-from workers.batching import Pending, Work, measure_batch
 from workers.contract import Image, Input, Item, Output, Service
 from workers.faces import drawn_face
+from workers.runtime.batching import Pending, Work, measure_batch
 
 
 class InHand:

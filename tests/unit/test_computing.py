@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from workers.computing import Computing, Withdrawn
+from workers.runtime.computing import Computing, Withdrawn
 
 
 @pytest.fixture

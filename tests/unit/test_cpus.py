@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import cpus
+from workers.runtime import cpus
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.files import RequestFiles, blob_id_of
+from gateway.jobs.files import RequestFiles, blob_id_of
 
 BASE, ID = "https://gate.example", "0f8fad5b-d9cb-469f-a165-70867728950e"
 

@@ -17,9 +17,9 @@ import pytest
 
 from models.manifest import load_manifest
 from shared.errors import DeviceMissing
-from workers import gpu
-from workers.gpu import Arrays, GpuNetwork, Trouble, trouble_of
-from workers.runtime import OnnxModels, OnnxNetwork, cuda_options
+from workers.inference import gpu
+from workers.inference.gpu import Arrays, GpuNetwork, Trouble, trouble_of
+from workers.inference.onnx import OnnxModels, OnnxNetwork, cuda_options
 
 _WHERE = (
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. Name:'Conv_111' Status Message: "
@@ -252,8 +252,8 @@ def _random_feeds(network: OnnxNetwork, items: int) -> Arrays:
 _ARENA_TEST = """
 import numpy as np, onnxruntime as ort, sys
 from pathlib import Path
-from workers.gpu import GpuNetwork
-from workers.runtime import OnnxNetwork
+from workers.inference.gpu import GpuNetwork
+from workers.inference.onnx import OnnxNetwork
 
 memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
 ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": 60 * 2**20, "arena_extend_strategy": 1}))
@@ -294,7 +294,7 @@ def test_a_session_is_told_how_much_it_may_take() -> None:
 
 def test_a_worker_whose_device_is_lost_ends_with_a_status_of_its_own() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from workers.__main__ import lost; lost('net')"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", "from sensorium.processes.worker import lost; lost('net')"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 71
     assert "worker.device_lost" in done.stdout + done.stderr

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway.keepers import DeadLetterKeeper, SessionKeeper, closing_message
-from shared.adapters.memory_broker import MemoryServer, open_broker
-from shared.adapters.memory_store import open_stores
+from gateway.jobs.background import DeadLetterKeeper, SessionKeeper, closing_message
+from shared.adapters.memory.broker import MemoryServer, open_broker
+from shared.adapters.memory.store import open_stores
 from shared.errors import StoreAway
 from shared.events import Done, Event, Failed
 from shared.jobs import Job, Turn, blob_place, decode_job, job_files_of, owner_of, session_key

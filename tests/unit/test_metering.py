@@ -14,10 +14,10 @@ from accounts.model import Plan
 from accounts.store import Accounts, open_accounts
 from accounts.tables import UsageRow
 from database.engine import Database
-from database.migrate import migrate
-from gateway.metering import Metering
-from gateway.problem import problem_response
-from shared.adapters.memory_meter import MemoryMeter
+from gateway.http.problem import problem_response
+from gateway.jobs.metering import Metering
+from sensorium.migrate import migrate
+from shared.adapters.memory.meter import MemoryMeter
 from shared.errors import QuotaExceeded, StoreAway
 from shared.settings import Settings, read_settings
 from shared.usage import DAY_SECONDS, Allowance, Count, DayOfUse, Known, Metered, day_of

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.multipart import HEADER_BYTES, PREAMBLE_BYTES, Part, boundary_of, parse_multipart
+from gateway.http.multipart import HEADER_BYTES, PREAMBLE_BYTES, Part, boundary_of, parse_multipart
 from shared.errors import InputTooLarge, MalformedRequest, UnsupportedEncoding
 
 B = b"----WebKitFormBoundaryABC"

@@ -12,7 +12,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
-from gateway.openapi import openapi_document, service_schemas
+from gateway.openapi.document import openapi_document, service_schemas
 from gateway.routes import blobs, data, health, jobs, reference, services, streams, tokens, webhooks
 from shared.errors import PerceptionError
 from workers.contract import Image, Input, Item, Output, Service, Sound

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared import operations
-from shared.adapters.memory_store import open_stores
+from shared.adapters.memory.store import open_stores
 from shared.errors import BrokerAway, StoreAway
 from shared.facts import DeadLetter, Observation, QueueFacts, ServedFacts, WorkerFacts
 from shared.jobs import session_key

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.parsing import MOST_LEVELS, MOST_VALUES, parse_json
+from gateway.http.parsing import MOST_LEVELS, MOST_VALUES, parse_json
 from shared.errors import InputTooLarge, MalformedRequest
 
 LIMIT = 1_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.problem import STATUS, problem_body, problem_response, status_of
+from gateway.http.problem import STATUS, problem_body, problem_response, status_of
 from shared.errors import (
     InvalidParameter,
     NotFound,

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models.manifest import Artefact, Manifest, Model
 from shared.errors import DeviceMissing, ModelCorrupt, ModelMissing
 from shared.settings import Settings, SettingsError
-from workers.runtime import OnnxModels, OnnxNetwork, open_models
+from workers.inference.onnx import OnnxModels, OnnxNetwork, open_models
 
 WEIGHTS = np.array([[1, 2], [3, 4]], np.float32)
 Install = Callable[[bytes], Manifest]
@@ -177,7 +177,7 @@ def test_from_settings(tmp_path: Path) -> None:
 
 
 def test_importing_it_does_not_import_the_runtime() -> None:
-    code = "import sys, workers.runtime as r; r.OnnxModels(); sys.exit('onnxruntime' in sys.modules)"
+    code = "import sys, workers.inference.onnx as r; r.OnnxModels(); sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

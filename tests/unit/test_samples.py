@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-import workers.samples
-from gateway.files import RequestFiles
-from shared.bootstrap import open_stores
+import workers.runtime.samples
+from gateway.jobs.files import RequestFiles
+from sensorium.processes.adapters import open_stores
 from shared.errors import StoreAway
 from shared.jobs import Job, decode_job
 from shared.ports import BlobStore, Stores
 from shared.settings import read_settings
 from workers.contract import NO_ADDRESS, NO_BLOB, Files, Input, MediaLimits, Sample
-from workers.samples import SampleReader
+from workers.runtime.samples import SampleReader
 
 HERE = "http://gate.example"
 
@@ -131,13 +131,13 @@ class Counting:
 async def test_a_large_album_is_looked_at_once_in_a_while(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting(stores.blobs)
     reader = SampleReader(counting, 5)
-    large = {f"/{number}": str(number) for number in range(workers.samples.SMALL + 1)}
+    large = {f"/{number}": str(number) for number in range(workers.runtime.samples.SMALL + 1)}
     for tenant in ("a", "a", "b", "a"):
         await reader.of(job(large, tenant))
     assert counting.asked == 2
     await reader.of(job({**large, "/more": "more"}, "a"))
     assert counting.asked == 3
-    monkeypatch.setattr(workers.samples, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(workers.runtime.samples, "RECHECK_SECONDS", 0.0)
     await reader.of(job(large, "a"))
     assert counting.asked == 4
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from gateway.server import ConnectionGuard, GuardedHandler
+from gateway.http.server import ConnectionGuard, GuardedHandler
 from shared.settings import read_settings
 
 

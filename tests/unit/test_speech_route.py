@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.middleware import RETRY_AFTER_SECONDS
+from gateway.http.middleware import RETRY_AFTER_SECONDS
 from gateway.routes.speech import speak
 from gateway.state import GATE
 from shared.errors import NoWorker, PerceptionError, QueueFull

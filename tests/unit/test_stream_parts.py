@@ -13,8 +13,8 @@ from aiohttp.streams import StreamReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import RequestLimits
-from gateway.stream_parts import PartReader, StreamPart
+from gateway.http.limits import RequestLimits
+from gateway.streams.parts import PartReader, StreamPart
 from shared.errors import InputTooLarge, MalformedRequest, PerceptionError, RequestTimeout, UnsupportedEncoding
 
 LIMITS = RequestLimits(body_bytes=1000, body_seconds=5.0, body_bytes_per_second=0)

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from tests.services.helpers import all_models
 from tests.wire.things import HERE, SAID
-from workers.batching import anew
 from workers.catalog import load_catalog
 from workers.composing import ComposedService
 from workers.contract import Item
+from workers.runtime.batching import anew
 
 _FRAMES = 6
 

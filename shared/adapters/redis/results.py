@@ -1,0 +1,251 @@
+"""The event list of each job in Redis: a list a job, pushed over the channel of the job's shard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from shared.adapters.redis.connection import Commands, Script
+from shared.adapters.redis.feed import Channel, Feed
+from shared.events import Event
+from shared.followers import PIECE_GONE, Follower, Followers, stored_event, stored_form
+from shared.ports import Entry
+
+_GONE = PIECE_GONE.decode()
+#: Appends unless the last event is final (mark "1"), and pushes "job index event". Used by the sessions' script too.
+#: Pieces of an answer are in a hash beside the list, by their index, which ends sooner once the job has (`piece_ttl`).
+APPEND = f"""
+local function append(list, job, channel, event, ttl, piece_ttl)
+  local last = redis.call('LINDEX', list, -1)
+  if last and string.byte(last) == 49 then return 0 end
+  local is_piece = string.sub(event, 1, 16) == '0{{"type":"chunk"'
+  local length = redis.call('RPUSH', list, is_piece and '{_GONE}' or event)
+  redis.call('PEXPIRE', list, ttl)
+  if is_piece then
+    redis.call('HSET', list .. ':pieces', length - 1, event)
+    redis.call('PEXPIRE', list .. ':pieces', ttl)
+  elseif piece_ttl and length > 1 and string.byte(event) == 49 then
+    redis.call('PEXPIRE', list .. ':pieces', piece_ttl)
+  end
+  redis.call('PUBLISH', channel, job .. ' ' .. (length - 1) .. ' ' .. event)
+  return 1
+end
+"""
+_APPEND_ALL = Script.of(
+    APPEND,
+    """
+local done = {}
+for i = 1, #KEYS do
+  done[i] = append(KEYS[i], ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[1], ARGV[2])
+end
+return done
+""",
+)
+# ARGV: index of the first event. The list from there on, with the pieces that are kept.
+_READ = Script.of(
+    f"""
+local events = redis.call('LRANGE', KEYS[1], ARGV[1], -1)
+local before = redis.call('LLEN', KEYS[1]) - #events
+for i, event in ipairs(events) do
+  if event == '{_GONE}' then events[i] = redis.call('HGET', KEYS[1] .. ':pieces', before + i - 1) or event end
+end
+return events
+"""
+)
+_FINISHED = Script.of(
+    """
+local done = {}
+for i = 1, #KEYS do
+  local last = redis.call('LINDEX', KEYS[i], -1)
+  done[i] = (last and string.byte(last) == 49) and 1 or 0
+end
+return done
+"""
+)
+#: Entries of one script call: it holds up everybody else's commands while it runs.
+_ENTRIES_AT_A_TIME = 64
+#: A job whose events were heard is remembered for at least this time (seconds); older jobs are read when followed.
+_REMEMBERED = 1.0
+#: The last byte of an identifier says that its caller waits (see `shared.job_ids`).
+_SYNCHRONOUS = "01"
+
+
+class ResultKeys:
+    """Names of lists and channels."""
+
+    def __init__(self, namespace: str, result_seconds: float, piece_seconds: float) -> None:
+        self._list, self._attempts, self._channel = f"{namespace}:job:", f"{namespace}:attempts:", f"{namespace}:events:"
+        self.ttl = max(1, round(result_seconds * 1000))
+        self.piece_ttl = min(self.ttl, max(1, round(piece_seconds * 1000)))
+
+    def list(self, job_id: str) -> str:
+        return self._list + job_id
+
+    def attempts(self, job_id: str) -> str:
+        return self._attempts + job_id
+
+    def channel(self, job_id: str) -> str:
+        """By the shard and the flags of the identifier: a gateway does not hear of jobs for which nobody waits."""
+        return self._channel + job_id[32:36]
+
+    def waited_for(self, shard: int) -> str:
+        """The channel of the jobs that a gateway of this shard makes and waits for."""
+        return f"{self._channel}{shard:02x}{_SYNCHRONOUS}"
+
+    def pushed(self, entry: Entry) -> tuple[str, str, bytes]:
+        """Job, channel and stored form: what the function ``append`` of the scripts takes besides the list's key."""
+        return entry.job_id, self.channel(entry.job_id), stored_form(entry.event)
+
+
+class RedisResults:
+    """`shared.ports.ResultStore` over Redis."""
+
+    def __init__(self, commands: Commands, feed: Feed, keys: ResultKeys, shard: int | None) -> None:
+        """``shard``: this process's own, None for one that makes no jobs."""
+        self._commands, self._feed, self._keys = commands, feed, keys
+        self._followers = Followers(self._read_lists)
+        self._heard = _Heard()
+        self._own: Channel | None = None
+        if shard is not None:
+            self._own = feed.acquire(keys.waited_for(shard), self._receive_own)
+        feed.on_resume(self._resume)
+
+    async def append(self, entries: Sequence[Entry]) -> list[bool]:
+        parts = [self._append_part(entries[i : i + _ENTRIES_AT_A_TIME]) for i in range(0, len(entries), _ENTRIES_AT_A_TIME)]
+        if len(parts) == 1:
+            return [written == 1 for written in await parts[0]]
+        return [written == 1 for replies in await asyncio.gather(*parts) for written in replies]
+
+    def _append_part(self, entries: Sequence[Entry]) -> asyncio.Future[list[int]]:
+        arguments: list[bytes | str | int] = [self._keys.ttl, self._keys.piece_ttl]
+        for entry in entries:
+            arguments.extend(self._keys.pushed(entry))
+        return self._commands.run(_APPEND_ALL, [self._keys.list(entry.job_id) for entry in entries], arguments)
+
+    async def events(self, job_id: str, start: int = 0) -> list[Event]:
+        return [stored_event(data) for data in await self._read(job_id, start)]
+
+    async def finished(self, job_ids: Sequence[str]) -> list[bool]:
+        if not job_ids:
+            return []
+        reply = await self._commands.run(_FINISHED, [self._keys.list(job_id) for job_id in job_ids], ())
+        return [ended == 1 for ended in reply]
+
+    async def count_attempt(self, job_id: str, change: int = 1) -> int:
+        key = self._keys.attempts(job_id)
+        count, _ = await asyncio.gather(self._commands.send("INCRBY", key, change), self._commands.send("PEXPIRE", key, self._keys.ttl))
+        return int(count)
+
+    def follow(self, job_id: str) -> Follower:
+        """No command is sent for a job of this process that is new: its channel is subscribed, and nothing was pushed yet.
+
+        For any other job the channel is subscribed and the list read when its first event is waited for.
+        """
+        name = self._keys.channel(job_id)
+        if self._own is None or name != self._own.name:
+            visit = _Visit(self._feed, name, self._receive)
+            return Follower(self._followers, job_id, partial(self._catch_up, visit), visit.end)
+        if not self._own.live.done():
+            self._feed.require()  # better refused now than accepted and not heard of
+        elif self._heard.nothing_of(job_id):
+            return Follower(self._followers, job_id)
+        return Follower(self._followers, job_id, partial(self._catch_up, None))
+
+    async def check(self) -> None:
+        """Raise `StoreAway` when a process that waits for results does not hear of them."""
+        if self._own is not None:
+            await self._feed.confirmed(self._own)
+
+    async def close(self) -> None:
+        await self._followers.close()
+
+    async def _catch_up(self, visit: _Visit | None, follower: Follower) -> None:
+        """Hear the job's pushes first, then read what was before: nothing can fall in between."""
+        if visit is not None:
+            await visit.begin()
+        elif self._own is not None:
+            await self._feed.confirmed(self._own)
+        self._followers.push_list(follower.job_id, 0, await self._read(follower.job_id, 0))
+
+    async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
+        return list(await asyncio.gather(*(self._read(job_id, start) for job_id, start in places)))
+
+    async def _read(self, job_id: str, start: int) -> Sequence[bytes]:
+        """The list from an index on. Most have no pieces, which are asked for in a second step."""
+        name = self._keys.list(job_id)
+        events: Sequence[bytes] = await self._commands.send("LRANGE", name, start, -1)
+        if PIECE_GONE in events:
+            events = await self._commands.run(_READ, [name], [start])
+        return events
+
+    def _receive(self, message: bytes) -> None:
+        job_id, index, event = message.split(b" ", 2)
+        self._followers.push(job_id.decode(), int(index), event)
+
+    def _receive_own(self, message: bytes) -> None:
+        job, index, event = message.split(b" ", 2)
+        job_id = job.decode()
+        self._heard.add(job_id)
+        self._followers.push(job_id, int(index), event)
+
+    def _resume(self) -> None:
+        self._heard = _Heard()
+        self._followers.reread()
+
+
+class _Visit:
+    """A follower's use of another shard's channel, from its first wait to its end."""
+
+    def __init__(self, feed: Feed, name: str, receive: Callable[[bytes], None]) -> None:
+        self._feed, self._name, self._receive = feed, name, receive
+        self._channel: Channel | None = None
+
+    async def begin(self) -> None:
+        if self._channel is None:
+            self._channel = self._feed.acquire(self._name, self._receive)
+        await self._feed.confirmed(self._channel)
+
+    def end(self, _: Follower) -> None:
+        if self._channel is not None:
+            self._feed.release(self._channel)
+            self._channel = None
+
+
+class _Heard:
+    """The jobs of which something was pushed lately, so that a job of which nothing was pushed is known to be new."""
+
+    def __init__(self) -> None:
+        self._since = time.time()
+        self._turned = time.monotonic()
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+
+    def add(self, job_id: str) -> None:
+        self._turn()
+        self._young.add(job_id)
+
+    def nothing_of(self, job_id: str) -> bool:
+        """Whether nothing can have been pushed before: the job was made here, after listening began, and is not known."""
+        self._turn()
+        created = _created(job_id)
+        return (
+            created is not None
+            and self._since <= created <= time.time() < created + _REMEMBERED
+            and job_id not in self._young
+            and job_id not in self._old
+        )
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        if now - self._turned >= _REMEMBERED:
+            self._old, self._young, self._turned = self._young, set(), now
+
+
+def _created(job_id: str) -> float | None:
+    """When an identifier was made, seconds since 1970; None for text that is none."""
+    try:
+        return int(job_id[:8] + job_id[9:13], 16) / 1000
+    except ValueError:
+        return None
