@@ -1,5 +1,8 @@
 # `make run` sets up everything that is missing and starts Sensorium. Written for GNU make 3.81 (macOS) and newer.
 
+# Each start of a program that keeps no compiled modules costs half a second; the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev

@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from tests.fakes import MISBEHAVING
 from tests.servers.base import free_port
+from tests.support import forked
 
 ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef" * 4
@@ -33,7 +34,7 @@ def command(*arguments: str) -> list[str]:
 class Process:
     """One process of the system, with the port on which it tells its health, and its log."""
 
-    popen: subprocess.Popen[bytes]
+    popen: forked.Running
     port: int
     log: Path
 
@@ -90,14 +91,8 @@ class System:
     def start(self, *arguments: str, port_option: str = "--port", port: int | None = None, **extra: str) -> Process:
         port = port or free_port()
         log = self.folder / f"{arguments[0]}-{len(self.processes)}.log"
-        popen = subprocess.Popen(
-            command(*arguments, port_option, str(port)),
-            env={**self.environment, **extra},
-            cwd=ROOT,
-            stdout=log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
-        process = Process(popen, port, log)
+        running = forked.start([*arguments, port_option, str(port)], {**self.environment, **extra}, ROOT, log)
+        process = Process(running, port, log)
         self.processes.append(process)
         return process
 
