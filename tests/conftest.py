@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 from hypothesis import settings
 from sqlalchemy import text
@@ -19,6 +20,9 @@ from tests.servers import RabbitMQ, Server, ServerAbsent, obtain, start_rabbitmq
 # What an example may take depends on what else the machine does.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+# As in a worker: the lanes of tests are the parallelism, and threads of OpenCV's that wait for a processor make it ten times slower.
+cv2.setNumThreads(1)
 
 ABSENT = "server absent: "
 MODELS_ABSENT = "models absent: "

@@ -39,7 +39,7 @@ async def system(rabbitmq_server: object, postgresql_database: str, namespace: s
 async def broker_of(system: System) -> AsyncIterator[Broker]:
     names = ("BROKER", "NAMESPACE")
     given = {name.lower(): system.environment[f"SENSORIUM_{name}"] for name in names}
-    async with open_broker(read_settings({}, **given)) as broker:
+    async with open_broker(read_settings({}, publish_seconds=30, **given)) as broker:
         yield broker
 
 
