@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +110,7 @@ class System:
 
     def run(self, *arguments: str, text: str = "") -> str:
         """A command that ends; its output."""
-        done = subprocess.run(command(*arguments), env=self.environment, cwd=ROOT, capture_output=True, text=True, input=text, timeout=60)
+        done = forked.run(arguments, self.environment, ROOT, text)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

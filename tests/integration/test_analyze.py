@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,11 @@ from sensorium.cameras import Video, is_live
 from sensorium.drawing import caption, draw
 from shared.errors import UnreadableInput
 from tests.contract.brokers import until
-from tests.integration.processes import Process, System, command, running_system
+from tests.integration.processes import ROOT, Process, System, command, running_system
 from tests.motion_jpeg import motion_jpeg
 from tests.servers.base import free_port
 from tests.services.helpers import astronaut
+from tests.support import forked
 
 FRAMES = 14
 #: Who is in view is one person, however long the machine takes between two frames.
@@ -72,8 +73,7 @@ def test_a_stream_is_found_by_its_name_or_its_file(system: tuple[str, System], g
         said = made.run("analyze", str(video), "--url", gateway.url, "--stream", stream, "--max-frames", "1", "--no-progress")
         assert said.startswith("1 frames")
     for wrong, reason in (("nowhere", f"there are: {name}"), (str(video), "add-stream"), (str(tmp_path / "no.json"), "No such file")):
-        given = command("analyze", str(video), "--url", gateway.url, "--stream", wrong)
-        done = subprocess.run(given, env=made.environment, capture_output=True, text=True, timeout=60)
+        done = forked.run(["analyze", str(video), "--url", gateway.url, "--stream", wrong], made.environment, ROOT)
         assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (69, True, False), done.stderr
 
 
@@ -86,8 +86,7 @@ def test_a_stream_is_found_by_its_name_or_its_file(system: tuple[str, System], g
     ],
 )
 def test_what_goes_wrong_is_said_with_what_mends_it(gateway: Process, video: Path, options: list[str], reason: str) -> None:
-    given = command("analyze", str(video), "--url", gateway.url, *options)
-    done = subprocess.run(given, capture_output=True, text=True, timeout=60)
+    done = forked.run(["analyze", str(video), "--url", gateway.url, *options], os.environ, ROOT)
     assert done.returncode not in (0, 1)
     assert reason in done.stderr
     assert "Traceback" not in done.stderr

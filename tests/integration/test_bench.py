@@ -8,13 +8,14 @@ import subprocess
 
 import psutil
 
-from tests.integration.processes import ROOT, command
+from tests.integration.processes import ROOT
+from tests.support import forked
 
 
 def bench(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SENSORIUM_")}
     environment |= {f"SENSORIUM_{name}": value for name, value in settings.items()}
-    return subprocess.run(command("bench", *arguments), env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return forked.run(["bench", *arguments], environment, ROOT, timeout=120)
 
 
 def test_it_starts_a_system_of_its_own_and_says_what_streams_need() -> None:

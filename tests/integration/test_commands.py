@@ -10,18 +10,17 @@ import pytest
 
 from shared.settings import Settings, SettingsError, describe, example, read_settings
 from tests.integration.processes import ROOT, command
+from tests.support import forked
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SENSORIUM_")}
-    return subprocess.run(
-        command(*arguments),
-        env={**environment, **{f"SENSORIUM_{k}": v for k, v in settings.items()}},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run(arguments, {**environment, **{f"SENSORIUM_{k}": v for k, v in settings.items()}}, ROOT)
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(command("settings", "--example"), cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == example()
 
 
 def test_the_worker_lists_and_checks_its_services() -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -96,18 +97,42 @@ def start(arguments: Sequence[str], environment: Mapping[str, str], folder: Path
         with log.open("wb") as output:
             command = [sys.executable, "-m", "sensorium", *arguments]
             return subprocess.Popen(command, env=dict(environment), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-    process = _context().Process(target=_run, args=(list(arguments), dict(environment), str(folder), str(log)))
+    return _forked(arguments, environment, folder, (os.devnull, str(log), str(log)))
+
+
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, text: str = "", timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """``sensorium ARGUMENTS`` to its end, with ``text`` as its input. Raises `subprocess.TimeoutExpired`."""
+    command = [sys.executable, "-m", "sensorium", *arguments]
+    if sys.platform != "linux":
+        return subprocess.run(
+            command, env=dict(environment), cwd=folder, capture_output=True, text=True, input=text, timeout=timeout, check=False
+        )
+    with tempfile.TemporaryDirectory() as name:
+        given, output, errors = (Path(name) / stream for stream in ("input", "output", "errors"))
+        given.write_text(text)
+        process = _forked(arguments, environment, folder, (str(given), str(output), str(errors)))
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, status, output.read_text(), errors.read_text())
+
+
+def _forked(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: tuple[str, str, str]) -> Forked:
+    process = _context().Process(target=_run, args=(list(arguments), dict(environment), str(folder), streams))
     process.start()
     return Forked(process)
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: str, log: str) -> None:
-    """In the new process."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+def _run(arguments: list[str], environment: dict[str, str], folder: str, streams: tuple[str, str, str]) -> None:
+    """In the new process. ``streams``: the files of its input, output and errors."""
+    for number, path in enumerate(streams):
+        opened = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
