@@ -7,7 +7,6 @@ the note, looks for the job's end, and delivers. The gateway that accepted the j
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import orjson
 
 from shared import metrics
+from shared.aio import backoff
 from shared.errors import PerceptionError, RateLimited, StoreAway
 from shared.events import Event, Failed
 from shared.job_ids import JobRef
@@ -242,9 +242,10 @@ class Webhooks:
         return _count("failed", delivery, result)
 
     def _pause(self, failures: int) -> float:
-        """Four times as long after each failure, in seconds, less up to a half, so that what failed together does not come back together."""
-        longest = min(self._settings.webhook_first_pause_seconds * 4.0 ** min(failures, 30), self._settings.webhook_longest_pause_seconds)
-        return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, keeps no secret
+        """Seconds, four times as many after each failure."""
+        settings = self._settings
+        first, longest = settings.webhook_first_pause_seconds, settings.webhook_longest_pause_seconds
+        return backoff(failures, first, longest, factor=4.0)
 
     # Secrets
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 from accounts.credentials import Tenant
 from accounts.usage import Ledger
 from shared import metrics
+from shared.aio import jittered
 from shared.errors import PerceptionError, QuotaExceeded, StoreAway, Unavailable
 from shared.log import get_logger
 from shared.ports import Meter
@@ -127,7 +127,7 @@ class Metering:
         """Save what was counted every so often, for ever; of all gateways one does it each time."""
         forget_at = 0.0
         while True:
-            await asyncio.sleep(self._save_seconds * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load, keeps no secret
+            await asyncio.sleep(jittered(self._save_seconds, 0.75))
             try:
                 await self.save(0.5 * self._save_seconds)
                 if self._clock() >= forget_at:

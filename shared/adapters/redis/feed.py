@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +16,11 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from shared.adapters.redis.connection import AWAY, new_connection
+from shared.aio import backoff
 from shared.errors import StoreAway
 from shared.log import get_logger
 
 log = get_logger(__name__)
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between tries to connect
 
 
 class Channel:
@@ -113,12 +111,12 @@ class Feed:
         self._tasks[name] = asyncio.get_running_loop().create_task(work)
 
     async def _keep_connected(self) -> None:
-        pause = _FIRST_PAUSE
+        failures = 0
         while True:
             try:
                 async with asyncio.timeout(self._seconds):
                     connection = await self._connect()
-                pause = _FIRST_PAUSE
+                failures = 0
                 async with asyncio.timeout(None) as self._limit:
                     await self._read(connection)
             except AWAY as error:
@@ -126,8 +124,8 @@ class Feed:
                 log.warning("store.feed_lost", error=type(error).__name__, channels=len(self._channels))
             finally:
                 await self._forget_connection()
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, keeps no secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(backoff(failures))
+            failures += 1
 
     async def _connect(self) -> AbstractConnection:
         connection = new_connection(self._pool)

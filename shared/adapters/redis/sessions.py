@@ -10,12 +10,12 @@ and its replicas, not for a cluster.
 from __future__ import annotations
 
 import asyncio
-import random
 from functools import partial
 
 from shared.adapters.redis.connection import Commands, Script
 from shared.adapters.redis.feed import Feed
 from shared.adapters.redis.results import APPEND, ResultKeys
+from shared.aio import backoff
 from shared.errors import StoreAway
 from shared.jobs import Turn
 from shared.ports import Entry, Snapshot
@@ -120,7 +120,6 @@ return found
 )
 #: Closing turns handed out at a time; the next call hands out more.
 _CLAIMS_AT_A_TIME = 100
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between tries to read what a lost connection may have missed
 
 
 class RedisSessions:
@@ -215,10 +214,10 @@ class RedisSessions:
             task.add_done_callback(self._reading.discard)
 
     async def _read_again(self, session: str) -> None:
-        pause = _FIRST_PAUSE
+        failures = 0
         while session in self._parked:
             try:
                 return await self._read(session)
             except StoreAway:
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, keeps no secret
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(backoff(failures))
+                failures += 1
