@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from shared import metrics
-from shared.aio import backoff
+from shared.aio import BackgroundTasks, backoff
 from shared.errors import PerceptionError, RateLimited, StoreAway
 from shared.events import Event, Failed
 from shared.job_ids import JobRef
@@ -63,7 +63,7 @@ class Webhooks:
         self._settings, self._stores, self._views = settings, stores, views
         self._sender = Sender(settings)
         self._wake = asyncio.Event()
-        self._followed: set[asyncio.Task[None]] = set()
+        self._followed, self._delivering = BackgroundTasks(), BackgroundTasks()
         self._in_hand: dict[asyncio.Task[None], Delivery] = {}
         self._promised: Counter[str] = Counter()
         self._keeper: asyncio.Task[None] | None = None
@@ -76,11 +76,12 @@ class Webhooks:
 
     async def stop(self) -> None:
         """Give back what is in hand: the receiver may get it once more, from whoever delivers next."""
-        tasks = [*self._followed, *self._in_hand, *([] if self._keeper is None else [self._keeper])]
         claimed = list(self._in_hand.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await asyncio.gather(self._followed.cancel(), self._delivering.cancel())
+        if self._keeper is not None:
+            await asyncio.wait([self._keeper])
         with suppress(StoreAway):
             await self.outbox.release(claimed)
 
@@ -102,9 +103,7 @@ class Webhooks:
     def expect(self, delivery: Delivery) -> None:
         """The job was accepted: hear of its end as soon as it comes."""
         if len(self._followed) < _MOST_FOLLOWED:
-            task = asyncio.create_task(self._follow(delivery))
-            self._followed.add(task)
-            task.add_done_callback(self._followed.discard)
+            self._followed.start(self._follow(delivery))
 
     async def _follow(self, delivery: Delivery) -> None:
         with suppress(StoreAway, TimeoutError):  # then its end is looked for
@@ -198,7 +197,7 @@ class Webhooks:
         return await self.outbox.claim(_ms(now), self._lease(now), most=free, each=each, busy=busy)
 
     def _begin(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._deliver(delivery))
+        task = self._delivering.start(self._deliver(delivery))
         self._in_hand[task] = delivery
         task.add_done_callback(self._in_hand.pop)
         task.add_done_callback(lambda _: self._wake.set())

@@ -15,7 +15,7 @@ from functools import partial
 from shared.adapters.redis.connection import Commands, Script
 from shared.adapters.redis.feed import Feed
 from shared.adapters.redis.results import APPEND, ResultKeys
-from shared.aio import backoff
+from shared.aio import BackgroundTasks, backoff
 from shared.errors import StoreAway
 from shared.jobs import Turn
 from shared.ports import Entry, Snapshot
@@ -135,7 +135,7 @@ class RedisSessions:
         self._closing_ms = max(1, round(settings.closing_seconds * 1000))
         self._job_ms = max(1, round(settings.deadline_seconds * 1000))
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
-        self._reading: set[asyncio.Task[None]] = set()
+        self._reading = BackgroundTasks()
         feed.on_resume(self._resume)
 
     async def number(self, session: str) -> int:
@@ -186,10 +186,7 @@ class RedisSessions:
 
     async def close(self) -> None:
         """Give up what `_resume` began; whoever is parked is bounded by its caller."""
-        for task in self._reading:
-            task.cancel()
-        if self._reading:
-            await asyncio.wait(self._reading)
+        await self._reading.cancel()
 
     async def _read(self, session: str) -> None:
         self._advance(session, await self._commands.send("HGET", self._prefix + session, "finished") or b"0")
@@ -209,9 +206,7 @@ class RedisSessions:
     def _resume(self) -> None:
         """Messages may have been lost: ask for each session in which a frame is parked."""
         for session in self._parked:
-            task = asyncio.get_running_loop().create_task(self._read_again(session))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
+            self._reading.start(self._read_again(session))
 
     async def _read_again(self, session: str) -> None:
         failures = 0
