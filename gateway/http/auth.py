@@ -18,12 +18,12 @@ from aiohttp import hdrs, web
 
 from accounts.credentials import Credentials, Tenant
 from gateway.http.limits import TrustedProxies
+from shared.aio import Clock, SingleFlight
 from shared.errors import RateLimited, Unauthorized, Unavailable
 from shared.log import get_logger
 
 log = get_logger(__name__)
 
-Clock = Callable[[], float]
 #: While nobody can be asked, this long between questions about the same header, in seconds.
 _ASK_AGAIN = 5.0
 _MOST_HEADER = 1024
@@ -74,6 +74,10 @@ class _Known:
     stale: float
 
 
+#: Asks the database for a tenant.
+Question = Callable[[], Coroutine[Any, Any, _Known | None]]
+
+
 class Authenticator:
     """Asks the credentials once, then remembers the tenant for a while under a keyed digest of the header."""
 
@@ -98,7 +102,7 @@ class Authenticator:
         self._clock = clock
         self._key = os.urandom(32)
         self._known: dict[bytes, _Known] = {}
-        self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
+        self._asking: SingleFlight[bytes, _Known | None] = SingleFlight()
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
 
     async def __call__(self, request: web.Request, header: str | None = None) -> Tenant:
@@ -150,14 +154,23 @@ class Authenticator:
     async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> _Known | None:
         return await self._share(digest, lambda: self._question(login, address, self._known.get(digest)))
 
-    async def _share(self, digest: bytes, question: Callable[[], Coroutine[Any, Any, _Known | None]]) -> _Known | None:
+    async def _share(self, digest: bytes, question: Question) -> _Known | None:
         """One question at a time for the same header, however many requests wait for it and whoever of them leaves."""
-        task = self._asking.get(digest)
-        if task is None:
-            task = asyncio.create_task(question())
-            self._asking[digest] = task
-            task.add_done_callback(lambda done: self._remember(digest, done))
-        return await asyncio.shield(task)
+        return await self._asking.do(digest, lambda: self._remembered(digest, question))
+
+    async def _remembered(self, digest: bytes, question: Question) -> _Known | None:
+        """The answer, remembered before the question has ended: nobody asks again in between."""
+        try:
+            known = await question()
+        except BaseException:
+            self._known.pop(digest, None)
+            raise
+        self._known.pop(digest, None)
+        if known is not None:
+            self._known[digest] = known
+            if len(self._known) > _MOST_CACHED:
+                del self._known[next(iter(self._known))]
+        return known
 
     async def _question(self, login: tuple[str, str], address: str, before: _Known | None) -> _Known | None:
         """Few at a time, each with a look at the limit: a volley of guesses gets no further than one after the other."""
@@ -186,17 +199,6 @@ class Authenticator:
         if tenant is None:
             return None
         return _Known(tenant, asked + self._cache_seconds, asked + max(self._cache_seconds, self._stale_seconds))
-
-    def _remember(self, digest: bytes, done: asyncio.Task[_Known | None]) -> None:
-        del self._asking[digest]
-        self._known.pop(digest, None)
-        if done.cancelled() or done.exception() is not None:
-            return
-        known = done.result()
-        if known is not None:
-            self._known[digest] = known
-            if len(self._known) > _MOST_CACHED:
-                del self._known[next(iter(self._known))]
 
 
 def parse_basic(header: str) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ from typing import Any
 from accounts.credentials import Tenant
 from accounts.usage import Ledger
 from shared import metrics
-from shared.aio import jittered
+from shared.aio import SingleFlight, jittered
 from shared.errors import PerceptionError, QuotaExceeded, StoreAway, Unavailable
 from shared.log import get_logger
 from shared.ports import Meter
@@ -63,7 +63,7 @@ class Metering:
         self._meter, self._ledger, self._clock = meter, ledger, clock
         self._save_seconds, self._days = settings.usage_save_seconds, settings.usage_days
         self._grants: dict[str, Grant] = {}
-        self._asking: dict[str, asyncio.Task[Grant]] = {}
+        self._asking: SingleFlight[str, Grant] = SingleFlight()
         self._counters: dict[str, Any] = {}
 
     async def admit(self, tenant: Tenant) -> Grant:
@@ -72,21 +72,15 @@ class Metering:
         if grant is not None and self._clock() < grant.until:
             return grant.check()
         while True:
-            task = self._asking.get(tenant.id)
-            first = task is None
-            if task is None:
-                task = self._asking[tenant.id] = asyncio.create_task(self._ask(tenant))
-            grant = await asyncio.shield(task)
+            first = tenant.id not in self._asking
+            grant = await self._asking.do(tenant.id, lambda: self._ask(tenant))
             if first or self._clock() < grant.until:  # else the second that was counted for somebody else is over
                 return grant.check()
 
     async def _ask(self, tenant: Tenant) -> Grant:
-        """What the meter says, remembered before this task is done: nobody may find it done and wait for it without ever waiting."""
+        """What the meter says, remembered before the question has ended: nobody asks again in between."""
         self._grants.pop(tenant.id, None)
-        try:
-            grant = self._grants[tenant.id] = await self._answer(tenant)
-        finally:
-            del self._asking[tenant.id]
+        grant = self._grants[tenant.id] = await self._answer(tenant)
         if len(self._grants) > _MOST_GRANTS:
             del self._grants[next(iter(self._grants))]
         return grant
