@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from shared.log import get_logger
@@ -136,6 +136,11 @@ class TtlCache(Generic[Key, Value]):
         """The keys, those that go first being first."""
         self._expire()
         return iter(self._ends)
+
+    def values(self) -> Iterable[Value]:
+        """The values, the least recently used first."""
+        self._expire()
+        return self._values.values()
 
     def put(self, key: Key, value: Value) -> None:
         """Set the value, and begin its time anew."""

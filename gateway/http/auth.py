@@ -7,7 +7,6 @@ import binascii
 import os
 import time
 from base64 import b64decode
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from aiohttp import hdrs, web
 
 from accounts.credentials import Credentials, Tenant
 from gateway.http.limits import TrustedProxies
-from shared.aio import Clock, SingleFlight
+from shared.aio import Clock, SingleFlight, TtlCache
 from shared.errors import RateLimited, Unauthorized, Unavailable
 from shared.log import get_logger
 
@@ -43,7 +42,8 @@ class FailureLimit:
         self._capacity = float(failures)
         self._rate = failures / seconds
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        #: The level of each address, and when that was; ``seconds`` later the bucket is full again.
+        self._buckets: TtlCache[str, tuple[float, float]] = TtlCache(seconds, _MOST_ADDRESSES, clock)
 
     def check(self, address: str) -> None:
         """Raises `RateLimited` when the address has no attempt left."""
@@ -54,14 +54,10 @@ class FailureLimit:
     def charge(self, address: str) -> None:
         """An attempt of this address failed."""
         key = subscriber(address)
-        level = self._level(key)
-        self._buckets.pop(key, None)
-        self._buckets[key] = (max(0.0, level - 1), self._clock())
-        if len(self._buckets) > _MOST_ADDRESSES:
-            self._buckets.popitem(last=False)
+        self._buckets.put(key, (max(0.0, self._level(key) - 1), self._clock()))
 
     def _level(self, key: str) -> float:
-        level, since = self._buckets.get(key, (self._capacity, 0.0))
+        level, since = self._buckets.get(key) or (self._capacity, 0.0)
         return min(self._capacity, level + (self._clock() - since) * self._rate)
 
 
@@ -101,7 +97,9 @@ class Authenticator:
         self._failures = failures or FailureLimit(clock=clock)
         self._clock = clock
         self._key = os.urandom(32)
-        self._known: dict[bytes, _Known] = {}
+        kept_seconds = max(cache_seconds, stale_seconds)
+        #: By a keyed digest of the header, for as long as a tenant may serve while nobody can be asked.
+        self._known: TtlCache[bytes, _Known] = TtlCache(kept_seconds, _MOST_CACHED, clock)
         self._asking: SingleFlight[bytes, _Known | None] = SingleFlight()
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
 
@@ -163,13 +161,12 @@ class Authenticator:
         try:
             known = await question()
         except BaseException:
-            self._known.pop(digest, None)
+            self._known.pop(digest)
             raise
-        self._known.pop(digest, None)
-        if known is not None:
-            self._known[digest] = known
-            if len(self._known) > _MOST_CACHED:
-                del self._known[next(iter(self._known))]
+        if known is None:
+            self._known.pop(digest)
+        else:
+            self._known.put(digest, known)
         return known
 
     async def _question(self, login: tuple[str, str], address: str, before: _Known | None) -> _Known | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from accounts.credentials import Tenant
 from accounts.usage import Ledger
 from shared import metrics
-from shared.aio import SingleFlight, jittered
+from shared.aio import Clock, SingleFlight, TtlCache, jittered
 from shared.errors import PerceptionError, QuotaExceeded, StoreAway, Unavailable
 from shared.log import get_logger
 from shared.ports import Meter
@@ -29,6 +29,8 @@ log = get_logger(__name__)
 _MOST_GRANTS = 10_000
 #: While nobody can count, a stream of a paid plan is let in for this long without asking again, in seconds.
 _UNCOUNTED_SECONDS = 1.0
+#: A grant holds until the second that was counted is over, or for the time above, in seconds.
+_LONGEST_GRANT = 1.0
 #: Answers of `Meter.unsaved` that are saved in one go.
 _MOST_ROUNDS = 100
 #: Old days are looked for this often, in seconds.
@@ -59,10 +61,17 @@ class Grant:
 class Metering:
     """Counts the seconds of the streams whose jobs are let in."""
 
-    def __init__(self, meter: Meter, ledger: Ledger, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._meter, self._ledger, self._clock = meter, ledger, clock
         self._save_seconds, self._days = settings.usage_save_seconds, settings.usage_days
-        self._grants: dict[str, Grant] = {}
+        self._grants: TtlCache[str, Grant] = TtlCache(_LONGEST_GRANT, _MOST_GRANTS, clock)
         self._asking: SingleFlight[str, Grant] = SingleFlight()
         self._counters: dict[str, Any] = {}
 
@@ -79,10 +88,9 @@ class Metering:
 
     async def _ask(self, tenant: Tenant) -> Grant:
         """What the meter says, remembered before the question has ended: nobody asks again in between."""
-        self._grants.pop(tenant.id, None)
-        grant = self._grants[tenant.id] = await self._answer(tenant)
-        if len(self._grants) > _MOST_GRANTS:
-            del self._grants[next(iter(self._grants))]
+        self._grants.pop(tenant.id)
+        grant = await self._answer(tenant)
+        self._grants.put(tenant.id, grant)
         return grant
 
     async def _answer(self, tenant: Tenant) -> Grant:

@@ -189,6 +189,7 @@ def test_a_value_is_gone_after_its_time() -> None:
     clock.now = 10
     assert (cache.get("a"), len(cache), list(cache)) == (None, 1, ["b"])
     cache.put("b", 3)
+    assert list(cache.values()) == [3]
     clock.now = 19
     assert cache.pop("b") == 3
     assert cache.pop("b") is None
