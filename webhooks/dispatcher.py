@@ -83,7 +83,7 @@ class Webhooks:
         if self._keeper is not None:
             await asyncio.wait([self._keeper])
         with suppress(StoreAway):
-            await self.outbox.release(claimed)
+            await self.outbox.queue.release(claimed)
 
     # A job's way in
 
@@ -190,11 +190,11 @@ class Webhooks:
         """As many as may be under way; of each stream half of what it may have, when no more than half is under way."""
         now, under_way = time.time(), self._under_way()
         free = self._settings.webhook_deliveries - under_way.total()
-        if free <= 0 or not await self.outbox.has_due(_ms(now)):
+        if free <= 0 or not await self.outbox.queue.has_due(_ms(now)):
             return ()
         each = max(1, self._settings.webhook_deliveries_per_stream // 2)
         busy = [stream for stream, count in under_way.items() if count + each > self._settings.webhook_deliveries_per_stream]
-        return await self.outbox.claim(_ms(now), self._lease(now), most=free, each=each, busy=busy)
+        return await self.outbox.queue.claim(_ms(now), self._lease(now), most=free, each=each, busy=busy)
 
     def _begin(self, delivery: Delivery) -> None:
         task = self._delivering.start(self._deliver(delivery))
@@ -226,18 +226,18 @@ class Webhooks:
         now, settings = time.time(), self._settings
         forget_at = _ms(now + settings.webhook_record_seconds)
         if result.unwanted:
-            await self.outbox.disable(delivery, _ms(now), forget_at)
+            await self.outbox.queue.disable(delivery, _ms(now), forget_at)
             return _count("disabled", delivery, result)
         if result.delivered:
-            await self.outbox.settle(delivery, DeliveryState.DELIVERED, result, forget_at)
+            await self.outbox.queue.settle(delivery, DeliveryState.DELIVERED, result, forget_at)
             if delivery.attempts >= _WAS_AWAY:
-                await self.outbox.hurry(delivery, _ms(now))
+                await self.outbox.queue.hurry(delivery, _ms(now))
             return _count("delivered", delivery, result)
         next_at = now + max(self._pause(delivery.attempts), min(result.retry_after or 0.0, settings.webhook_longest_pause_seconds))
         if _ms(next_at) > delivery.finished + _ms(settings.webhook_seconds):
-            await self.outbox.settle(delivery, DeliveryState.GIVEN_UP, result, forget_at)
+            await self.outbox.queue.settle(delivery, DeliveryState.GIVEN_UP, result, forget_at)
             return _count("given_up", delivery, result)
-        await self.outbox.settle(delivery, DeliveryState.DUE, result, _ms(next_at))
+        await self.outbox.queue.settle(delivery, DeliveryState.DUE, result, _ms(next_at))
         return _count("failed", delivery, result)
 
     def _pause(self, failures: int) -> float:
@@ -250,7 +250,7 @@ class Webhooks:
 
     async def _valid_secrets(self, stream: str, at: float) -> list[bytes]:
         """The stream's own, and for a while after it was changed the one before."""
-        generation, changed = await self.outbox.generation(stream)
+        generation, changed = await self.outbox.generations.of(stream)
         generations = [generation]
         if generation > 0 and at < changed / 1000 + self._settings.webhook_old_secret_seconds:
             generations.append(generation - 1)
