@@ -27,7 +27,8 @@ from shared.errors import QueueFull
 from shared.job_ids import JobIds
 from shared.settings import read_settings
 from tests.contract.brokers import until
-from webhooks.dispatcher import JobViews, Webhooks
+from webhooks.completions import JobViews
+from webhooks.dispatcher import WebhookDispatcher
 from webhooks.model import Delivery, DeliveryState, Result
 from webhooks.outbox import Outbox, OutboxFull
 from webhooks.signing import Secrets
@@ -272,7 +273,8 @@ async def test_a_job_that_ends_after_its_deadline_is_waited_for(streams: list[st
         return not await outbox.waiting(int(time.time() * 1000), 10)
 
     async with open_stores(settings, 7) as stores:
-        webhooks = Webhooks(settings, outbox, Secrets(b"k" * 32), stores, JobViews(job_document, expired_or_lost))
+        views = JobViews(job_document, expired_or_lost)
+        webhooks = WebhookDispatcher(settings, outbox, Secrets(b"k" * 32), stores, views)
         webhooks.start()
         await until(is_looked_for)
         await webhooks.stop()
