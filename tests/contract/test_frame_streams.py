@@ -130,7 +130,7 @@ async def test_each_frame_gives_it_its_time_anew(open_pair: OpenPair) -> None:
 
 
 async def test_it_is_forgotten_in_the_end(open_pair: OpenPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    for adapter in ("memory_streams", "redis_streams"):
+    for adapter in ("memory.streams", "redis.streams"):
         monkeypatch.setattr(f"shared.adapters.{adapter}.LINGER_SECONDS", 0.1)
     async with open_pair(session_seconds=0.1, stream_frame_seconds=0.1) as pair:
         await pair.gateway.streams.begin(STREAM, b"")
