@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from shared.adapters.redis.connection import Commands, Script
-from shared.adapters.redis.feed import Channel, Feed
+from shared.adapters.redis.pubsub import PubSub
+from shared.adapters.redis.subscriptions import Channel
 from shared.events import Event
 from shared.followers import PIECE_GONE, Follower, Followers, stored_event, stored_form
 from shared.ports import Entry
@@ -102,15 +103,15 @@ class ResultKeys:
 class RedisResults:
     """`shared.ports.ResultStore` over Redis."""
 
-    def __init__(self, commands: Commands, feed: Feed, keys: ResultKeys, shard: int | None) -> None:
+    def __init__(self, commands: Commands, pubsub: PubSub, keys: ResultKeys, shard: int | None) -> None:
         """``shard``: this process's own, None for one that makes no jobs."""
-        self._commands, self._feed, self._keys = commands, feed, keys
+        self._commands, self._pubsub, self._keys = commands, pubsub, keys
         self._followers = Followers(self._read_lists)
         self._heard = _Heard()
         self._own: Channel | None = None
         if shard is not None:
-            self._own = feed.acquire(keys.waited_for(shard), self._receive_own)
-        feed.on_resume(self._resume)
+            self._own = pubsub.acquire(keys.waited_for(shard), self._receive_own)
+        pubsub.on_resume(self._resume)
 
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
         parts = [self._append_part(entries[i : i + _ENTRIES_AT_A_TIME]) for i in range(0, len(entries), _ENTRIES_AT_A_TIME)]
@@ -145,10 +146,10 @@ class RedisResults:
         """
         name = self._keys.channel(job_id)
         if self._own is None or name != self._own.name:
-            visit = _Visit(self._feed, name, self._receive)
+            visit = _Visit(self._pubsub, name, self._receive)
             return Follower(self._followers, job_id, partial(self._catch_up, visit), visit.end)
         if not self._own.live.done():
-            self._feed.require()  # better refused now than accepted and not heard of
+            self._pubsub.require()  # better refused now than accepted and not heard of
         elif self._heard.nothing_of(job_id):
             return Follower(self._followers, job_id)
         return Follower(self._followers, job_id, partial(self._catch_up, None))
@@ -156,7 +157,7 @@ class RedisResults:
     async def check(self) -> None:
         """Raise `StoreAway` when a process that waits for results does not hear of them."""
         if self._own is not None:
-            await self._feed.confirmed(self._own)
+            await self._pubsub.confirmed(self._own)
 
     async def close(self) -> None:
         await self._followers.close()
@@ -166,7 +167,7 @@ class RedisResults:
         if visit is not None:
             await visit.begin()
         elif self._own is not None:
-            await self._feed.confirmed(self._own)
+            await self._pubsub.confirmed(self._own)
         self._followers.push_list(follower.job_id, 0, await self._read(follower.job_id, 0))
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
@@ -198,18 +199,18 @@ class RedisResults:
 class _Visit:
     """A follower's use of another shard's channel, from its first wait to its end."""
 
-    def __init__(self, feed: Feed, name: str, receive: Callable[[bytes], None]) -> None:
-        self._feed, self._name, self._receive = feed, name, receive
+    def __init__(self, pubsub: PubSub, name: str, receive: Callable[[bytes], None]) -> None:
+        self._pubsub, self._name, self._receive = pubsub, name, receive
         self._channel: Channel | None = None
 
     async def begin(self) -> None:
         if self._channel is None:
-            self._channel = self._feed.acquire(self._name, self._receive)
-        await self._feed.confirmed(self._channel)
+            self._channel = self._pubsub.acquire(self._name, self._receive)
+        await self._pubsub.confirmed(self._channel)
 
     def end(self, _: Follower) -> None:
         if self._channel is not None:
-            self._feed.release(self._channel)
+            self._pubsub.release(self._channel)
             self._channel = None
 
 

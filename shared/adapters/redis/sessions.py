@@ -13,7 +13,7 @@ import asyncio
 from functools import partial
 
 from shared.adapters.redis.connection import Commands, Script
-from shared.adapters.redis.feed import Feed
+from shared.adapters.redis.pubsub import PubSub
 from shared.adapters.redis.results import APPEND, ResultKeys
 from shared.aio import BackgroundTasks, backoff
 from shared.errors import StoreAway
@@ -125,8 +125,8 @@ _CLAIMS_AT_A_TIME = 100
 class RedisSessions:
     """`shared.ports.SessionStore` over Redis."""
 
-    def __init__(self, commands: Commands, feed: Feed, results: ResultKeys, settings: Settings) -> None:
-        self._commands, self._feed, self._results = commands, feed, results
+    def __init__(self, commands: Commands, pubsub: PubSub, results: ResultKeys, settings: Settings) -> None:
+        self._commands, self._pubsub, self._results = commands, pubsub, results
         self._prefix, self._expiries = f"{settings.namespace}:session:", f"{settings.namespace}:sessions"
         self._ahead = f"{settings.namespace}:given_up:"
         self._session_ms = max(1, round(settings.session_seconds * 1000))
@@ -136,7 +136,7 @@ class RedisSessions:
         self._job_ms = max(1, round(settings.deadline_seconds * 1000))
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._reading = BackgroundTasks()
-        feed.on_resume(self._resume)
+        pubsub.on_resume(self._resume)
 
     async def number(self, session: str) -> int:
         arguments = (session, self._session_ms, self._record_ms)
@@ -167,15 +167,15 @@ class RedisSessions:
         return bool(await self._commands.run(_SAVE, keys, arguments))
 
     async def advanced(self, session: str, number: int) -> None:
-        channel = self._feed.acquire(self._prefix + session, partial(self._advance, session))
+        channel = self._pubsub.acquire(self._prefix + session, partial(self._advance, session))
         parked = (number, asyncio.get_running_loop().create_future())
         self._parked.setdefault(session, []).append(parked)
         try:
-            await self._feed.confirmed(channel)
+            await self._pubsub.confirmed(channel)
             await self._read(session)
             await parked[1]
         finally:
-            self._feed.release(channel)
+            self._pubsub.release(channel)
             self._leave(session, parked)
 
     async def expired(self, *, every: bool = False) -> list[Turn]:
