@@ -59,8 +59,7 @@ class MemoryResults:
     """`shared.ports.ResultStore` in memory."""
 
     def __init__(self, result_seconds: float, piece_seconds: float) -> None:
-        self._pieces = _Pieces(result_seconds, piece_seconds)
-        self._lists: TtlCache[str, list[bytes]] = TtlCache(result_seconds)
+        self._lists = _EventLists(result_seconds, piece_seconds)
         self._attempts: TtlCache[str, int] = TtlCache(result_seconds)
         self._followers = Followers(self._read_lists)
 
@@ -69,20 +68,18 @@ class MemoryResults:
 
     def append_one(self, entry: Entry) -> bool:
         """`append` of one entry, as a step of something larger."""
-        events = self._lists.get(entry.job_id) or []
-        if events and events[-1].startswith(_FINAL_MARK):
-            return False
         data = stored_form(entry.event)
-        events.append(self._pieces.kept(entry.job_id, len(events), data))
-        self._lists.put(entry.job_id, events)
-        self._followers.push(entry.job_id, len(events) - 1, data)
+        index = self._lists.append(entry.job_id, data)
+        if index is None:
+            return False
+        self._followers.push(entry.job_id, index, data)
         return True
 
     async def events(self, job_id: str, start: int = 0) -> list[Event]:
-        return [stored_event(data) for data in self._read(job_id, start)]
+        return [stored_event(data) for data in self._lists.read(job_id, start)]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
-        return [(self._lists.get(job_id) or [b""])[-1].startswith(_FINAL_MARK) for job_id in job_ids]
+        return [self._lists.has_ended(job_id) for job_id in job_ids]
 
     def follow(self, job_id: str) -> Follower:
         return Follower(self._followers, job_id, self._catch_up)
@@ -94,29 +91,63 @@ class MemoryResults:
 
     def last(self, job_id: str) -> Event | None:
         """The last event of a job; None when its list is gone."""
-        events = self._lists.get(job_id)
-        return stored_event(events[-1]) if events else None
+        data = self._lists.last(job_id)
+        return stored_event(data) if data else None
 
     def replace_last(self, job_id: str, event: Event) -> None:
-        """Put ``event`` in the place of the final one, or at the end of an unfinished list, and forget the attempts."""
-        events = self._lists.get(job_id) or []
-        if events and events[-1].startswith(_FINAL_MARK):
-            events.pop()
-        events.append(stored_form(event))
-        self._lists.put(job_id, events)
+        """Put ``event`` in the place of the final one, or at the end of an unfinished list.
+
+        The attempts are forgotten.
+        """
+        data = stored_form(event)
+        index = self._lists.replace_last(job_id, data)
         self._attempts.pop(job_id)
-        self._followers.push(job_id, len(events) - 1, events[-1])
+        self._followers.push(job_id, index, data)
 
     async def close(self) -> None:
         await self._followers.close()
 
     async def _catch_up(self, follower: Follower) -> None:
-        self._followers.push_list(follower.job_id, 0, self._read(follower.job_id, 0))
+        self._followers.push_list(follower.job_id, 0, self._lists.read(follower.job_id, 0))
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
-        return [self._read(job_id, start) for job_id, start in places]
+        return [self._lists.read(job_id, start) for job_id, start in places]
 
-    def _read(self, job_id: str, start: int) -> list[bytes]:
+
+class _EventLists:
+    """The event list of each job, in the form in which stores keep events."""
+
+    def __init__(self, result_seconds: float, piece_seconds: float) -> None:
+        self._lists: TtlCache[str, list[bytes]] = TtlCache(result_seconds)
+        self._pieces = _Pieces(result_seconds, piece_seconds)
+
+    def append(self, job_id: str, data: bytes) -> int | None:
+        """The index of the new event; None when the list has ended."""
+        events = self._lists.get(job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
+            return None
+        events.append(self._pieces.kept(job_id, len(events), data))
+        self._lists.put(job_id, events)
+        return len(events) - 1
+
+    def replace_last(self, job_id: str, data: bytes) -> int:
+        """Put an event in the place of the final one, or at the end of an unfinished list; its index."""
+        events = self._lists.get(job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
+            events.pop()
+        events.append(data)
+        self._lists.put(job_id, events)
+        return len(events) - 1
+
+    def last(self, job_id: str) -> bytes:
+        """The last event; nothing when the list is gone."""
+        return (self._lists.get(job_id) or [b""])[-1]
+
+    def has_ended(self, job_id: str) -> bool:
+        return self.last(job_id).startswith(_FINAL_MARK)
+
+    def read(self, job_id: str, start: int) -> list[bytes]:
+        """The events from an index on."""
         return self._pieces.put_back(job_id, self._lists.get(job_id) or [])[start:]
 
 
