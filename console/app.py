@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from aiohttp import web
 
 from accounts.guessing import Guessing
@@ -13,12 +11,15 @@ from accounts.store import Accounts
 from console.assets import Assets
 from console.guard import guarded
 from console.pages import error_page, make_environment
-from console.remembered import Remembered
 from console.routing import collect
-from console.state import CONSOLE, HANDLERS, USAGE_PAGE, Console, Keys
+from console.state import CONSOLE, HANDLERS, Console, Keys
 from gateway.http.middleware import ERROR_PAGES
 from gateway.state import GATE
+from shared.aio import TtlCache
 from shared.settings import Settings
+
+#: Pages of what accounts used that are remembered.
+_MOST_PAGES = 64
 
 
 def make_console(settings: Settings, accounts: Accounts, app: web.Application) -> Console:
@@ -35,7 +36,7 @@ def make_console(settings: Settings, accounts: Accounts, app: web.Application) -
         assets=Assets(),
         routes=routes,
         navigation=navigation,
-        usage=Remembered(lambda page: accounts.ledger.of_all(time.time(), page=page, size=USAGE_PAGE), settings.facts_seconds),
+        usage=TtlCache(settings.facts_seconds, _MOST_PAGES),
         forget_credentials=app[GATE].authenticate.forget,
     )
 

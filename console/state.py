@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from accounts.model import DEMO_EMAIL, Account, Stream, email_key
 from accounts.store import Accounts
 from accounts.usage import AccountUsage
 from console.assets import Assets
-from console.remembered import Remembered
 from console.routing import Entry, Handler, Route
 from gateway.state import GATE, Gate, base_url
+from shared.aio import TtlCache
 from shared.settings import Settings
 
 #: Accounts on a page of their usage.
@@ -34,7 +35,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The parts of the console. ``usage``: pages of `USAGE_PAGE` accounts, and how many there are. ``forget_credentials``: to be called once a stream's credentials were changed."""
+    """The parts of the console."""
 
     settings: Settings
     accounts: Accounts
@@ -45,8 +46,18 @@ class Console:
     assets: Assets
     routes: list[Route]
     navigation: list[Entry]
-    usage: Remembered[int, tuple[list[AccountUsage], int]]
+    #: What `usage_page` told lately, by page.
+    usage: TtlCache[int, tuple[list[AccountUsage], int]]
+    #: To be called once a stream's credentials were changed.
     forget_credentials: Callable[[], None]
+
+    async def usage_page(self, page: int) -> tuple[list[AccountUsage], int]:
+        """(`USAGE_PAGE` accounts with what they used, how many accounts there are), some seconds old at most.
+
+        Raises `shared.errors.StoreAway`.
+        """
+        ledger = self.accounts.ledger
+        return await self.usage.load(page, lambda: ledger.of_all(time.time(), page=page, size=USAGE_PAGE))
 
 
 CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)

@@ -32,7 +32,8 @@ from shared.log import get_logger
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings, SettingsError
-from webhooks.dispatcher import JobViews, Webhooks
+from webhooks.completions import JobViews
+from webhooks.dispatcher import WebhookDispatcher
 from webhooks.outbox import Outbox
 from webhooks.signing import Secrets
 from workers.catalog import Catalog
@@ -88,7 +89,9 @@ async def open_gate(
     """A gate whose keepers run while the block lasts. ``known_faults``: services that this process could not load."""
     availability = Availability(broker, catalog, settings.worker_grace_seconds, known_faults)
     metering = Metering(stores.meter, accounts.ledger, settings)
-    webhooks = Webhooks(settings, Outbox(accounts.database), Secrets(secret_of(settings)), stores, JobViews(job_document, expired_or_lost))
+    outbox, secrets = Outbox(accounts.database), Secrets(secret_of(settings))
+    views = JobViews(job_document, expired_or_lost)
+    webhooks = WebhookDispatcher(settings, outbox, secrets, stores, views)
     submitter = Submitter(settings, broker, stores, availability, ids, metering, webhooks)
     proxies = _proxies(settings)
     async with AsyncExitStack() as stack:

@@ -23,7 +23,7 @@ from shared.job_ids import JobIds
 from shared.operations import Operations
 from shared.ports import Broker, Stores
 from shared.settings import Settings
-from webhooks.dispatcher import Webhooks
+from webhooks.dispatcher import WebhookDispatcher
 from workers.catalog import ServiceType
 
 
@@ -44,7 +44,7 @@ class Gate:
     limits: RequestLimits
     proxies: TrustedProxies
     streams: StreamHub
-    webhooks: Webhooks
+    webhooks: WebhookDispatcher
 
 
 @dataclass(frozen=True, slots=True)

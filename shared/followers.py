@@ -8,12 +8,12 @@ indexes makes the list be read again.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from shared.aio import backoff
 from shared.errors import StoreAway
 from shared.events import Chunk, Event, decode_event
 from shared.log import get_logger
@@ -25,9 +25,8 @@ _FINAL_MARK = _FINAL[0]
 _PIECE = _MORE + b'{"type":"chunk"'
 #: What a list has in the place of a piece: the piece itself is kept beside the list, and for a shorter time.
 PIECE_GONE = _MORE + Chunk(0).encode()
-#: Lists read in one go, and the pauses (seconds) between tries to read them while the store is away.
+#: Lists read in one go.
 _LISTS_AT_A_TIME = 256
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 #: Reads the lists of jobs, each from an index on. Raises `StoreAway`.
 ReadLists = Callable[[Sequence[tuple[str, int]]], Awaitable[Sequence[Sequence[bytes]]]]
@@ -187,18 +186,18 @@ class Followers:
             self._reading = asyncio.get_running_loop().create_task(self._read_missed())
 
     async def _read_missed(self) -> None:
-        pause = _FIRST_PAUSE
+        failures = 0
         try:
             while self._missed:
                 jobs = [self._missed.pop() for _ in range(min(_LISTS_AT_A_TIME, len(self._missed)))]
                 try:
                     await self._read_lists(jobs)
-                    pause = _FIRST_PAUSE
+                    failures = 0
                 except StoreAway:
                     self._missed.update(jobs)
                     log.warning("followers.list_unread", jobs=len(self._missed))
-                    await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, keeps no secret
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    await asyncio.sleep(backoff(failures))
+                    failures += 1
         finally:
             self._reading = None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from shared import metrics
+from shared.aio import TtlCache
 from shared.dead_letters import DeadLetters
 from shared.errors import Unavailable
 from shared.facts import DeadLetter, Observation, QueueFacts, ServedFacts, WorkerFacts
@@ -79,26 +80,19 @@ class Operations:
         """``services``: (name, version) of each; ``unserved``: seconds for which a queue has had messages and no consumer."""
         self._broker, self._stores, self._unserved = broker, stores, unserved
         self.dead_letters = DeadLetters(settings, broker, stores)
-        self._fresh_seconds = settings.facts_seconds
+        self._facts: TtlCache[None, Facts] = TtlCache(settings.facts_seconds, clock=time.monotonic)
         self._longest_wait = settings.deadline_seconds + EXPIRY_SLACK
         self._served = tuple(queue_of(name, version) for name, version in services)
         self._queues = (*self._served, VISITS, DEAD_LETTERS)
-        self._facts: Facts | None = None
-        self._computed = float("-inf")
         self._former: _Sample | None = None
-        self._lock = asyncio.Lock()
 
     async def facts(self) -> Facts:
         """What is so now, or was a moment ago. Never raises: what is away is among the faults."""
-        async with self._lock:
-            if self._facts is None or time.monotonic() - self._computed > self._fresh_seconds:
-                self._facts = await self._compute()
-                self._computed = time.monotonic()
-            return self._facts
+        return await self._facts.load(None, self._compute)
 
     def forget(self) -> None:
         """Something was changed: whoever looks next shall see it."""
-        self._facts = None
+        self._facts.clear()
 
     async def export(self) -> None:
         """Set the metrics to the facts of now."""

@@ -1,71 +1,55 @@
 """The news of finished jobs, from the moment at which the request asks for it to the receiver's answer.
 
-A delivery is noted in the database before its job is published, so that no crash can lose it: whichever gateway runs afterwards finds
-the note, looks for the job's end, and delivers. The gateway that accepted the job hears of its end at once.
+A delivery is noted in the database before its job is published, so that no crash can lose it: any gateway
+that runs afterwards finds the note, looks for the job's end, and delivers. The gateway that accepted the job
+hears of its end at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
 
-import orjson
-
-from shared import metrics
-from shared.errors import PerceptionError, RateLimited, StoreAway
-from shared.events import Event, Failed
-from shared.job_ids import JobRef
+from shared.errors import RateLimited, StoreAway
 from shared.log import get_logger
 from shared.ports import Stores
 from shared.settings import Settings
-from webhooks.model import Delivery, DeliveryState, Result
+from webhooks.attempts import DeliveryAttempts
+from webhooks.completions import LOOK_FIRST, CompletionWatcher, JobViews
+from webhooks.in_flight import InFlight
+from webhooks.model import Delivery, milliseconds
 from webhooks.outbox import Outbox, OutboxFull
 from webhooks.sender import Sender
-from webhooks.signing import Secrets, signed_headers
+from webhooks.signing import Secrets
 
 log = get_logger(__name__)
 
 #: The database is asked this often, in seconds, for what other processes noted and for what is due again.
 _LOOK_EVERY = 1.0
-#: A job's end that was not heard of is first looked for after this time, in seconds, and then at least this often.
-_LOOK_FIRST, _LOOK_AT_LEAST = 2.0, 30.0
-_LOOKED_FOR_AT_A_TIME = 500
 _FORGET_EVERY = 3600.0
-#: Jobs that one gateway follows by itself; of further ones it hears when it looks.
-_MOST_FOLLOWED = 5000
-#: A lease outlasts a try by this many seconds.
-_LEASE_SLACK = 10.0
-#: A receiver that takes something after so many failures was away, so that what waits for it need not wait any more.
-_WAS_AWAY = 3
 
 
-@dataclass(frozen=True, slots=True)
-class JobViews:
-    """How a job looks from outside, which is the gateway's to say."""
-
-    #: The document of a job, by its address, reference and final event.
-    final: Callable[[str, JobRef, Event], dict[str, Any]]
-    #: Why an unfinished job will say no more, by its reference and events; None while it still may.
-    expired_or_lost: Callable[[JobRef, Sequence[Event], Settings], PerceptionError | None]
-
-
-class Webhooks:
+class WebhookDispatcher:
     """What a gateway notes, hears and delivers."""
 
-    def __init__(self, settings: Settings, outbox: Outbox, secrets: Secrets, stores: Stores, views: JobViews) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        secrets: Secrets,
+        stores: Stores,
+        views: JobViews,
+    ) -> None:
         self.outbox, self.secrets = outbox, secrets
-        self._settings, self._stores, self._views = settings, stores, views
+        self._settings = settings
         self._sender = Sender(settings)
+        #: Set when an attempt has ended, which makes room for another.
         self._wake = asyncio.Event()
-        self._followed: set[asyncio.Task[None]] = set()
-        self._in_hand: dict[asyncio.Task[None], Delivery] = {}
-        self._promised: Counter[str] = Counter()
+        attempts = DeliveryAttempts(settings, outbox, secrets, self._sender)
+        self._in_flight = InFlight(settings, attempts.attempt, self._wake.set)
+        self._completions = CompletionWatcher(settings, outbox, stores, views, self._in_flight)
         self._keeper: asyncio.Task[None] | None = None
         self._forgot = self._looked = float("-inf")
 
@@ -75,25 +59,28 @@ class Webhooks:
         return self._keeper
 
     async def stop(self) -> None:
-        """Give back what is in hand: the receiver may get it once more, from whoever delivers next."""
-        tasks = [*self._followed, *self._in_hand, *([] if self._keeper is None else [self._keeper])]
-        claimed = list(self._in_hand.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Give back what is in flight: the receiver may get it once more, from whoever delivers next."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        _, claimed = await asyncio.gather(self._completions.cancel(), self._in_flight.cancel())
+        if self._keeper is not None:
+            await asyncio.wait([self._keeper])
         with suppress(StoreAway):
-            await self.outbox.release(claimed)
+            await self.outbox.queue.release(claimed)
 
     # A job's way in
 
     async def note(self, delivery: Delivery) -> bool:
-        """Keep in mind who wants to hear of a job. False when the receiver is disabled. Raises `RateLimited` or `StoreAway`."""
+        """Keep in mind who wants to hear of a job. False when the receiver is disabled.
+
+        Raises `RateLimited` or `StoreAway`.
+        """
+        most = self._settings.webhook_backlog
         try:
-            return await self.outbox.add(delivery, _ms(time.time() + _LOOK_FIRST), self._settings.webhook_backlog)
+            return await self.outbox.add(delivery, milliseconds(time.time() + LOOK_FIRST), most)
         except OutboxFull:
-            raise RateLimited(
-                f"{self._settings.webhook_backlog} webhooks of this stream are not delivered yet; GET /webhooks tells why", retry_after=60
-            ) from None
+            reason = f"{most} webhooks of this stream are not delivered yet; GET /webhooks tells why"
+            raise RateLimited(reason, retry_after=60) from None
 
     async def drop(self, job_id: str) -> None:
         """The job was not accepted after all."""
@@ -101,62 +88,7 @@ class Webhooks:
 
     def expect(self, delivery: Delivery) -> None:
         """The job was accepted: hear of its end as soon as it comes."""
-        if len(self._followed) < _MOST_FOLLOWED:
-            task = asyncio.create_task(self._follow(delivery))
-            self._followed.add(task)
-            task.add_done_callback(self._followed.discard)
-
-    async def _follow(self, delivery: Delivery) -> None:
-        with suppress(StoreAway, TimeoutError):  # then its end is looked for
-            async with asyncio.timeout(self._settings.deadline_seconds), self._stores.results.follow(delivery.job_id) as events:
-                async for _, event in events:
-                    if event.final:
-                        await self._finish(delivery, event)
-
-    # Its end
-
-    async def _finish(self, delivery: Delivery, event: Event) -> None:
-        """``event``: the job's last one. What is delivered is what polling gives at this moment."""
-        now = time.time()
-        ended = replace(delivery, body=orjson.dumps(self._views.final(delivery.job_url, _ref(delivery), event)), finished=_ms(now))
-        if not self._has_room(delivery.stream):
-            await self.outbox.finish(delivery.job_id, ended.body or b"", ended.finished)
-            return
-        ended = replace(ended, lease=self._lease(now))  # saves claiming it right afterwards
-        self._promised[delivery.stream] += 1
-        try:
-            if await self.outbox.finish(delivery.job_id, ended.body or b"", ended.finished, ended.lease):
-                self._begin(ended)
-        finally:
-            self._promised[delivery.stream] -= 1
-
-    async def _look_for_ends(self) -> None:
-        """Of jobs that another process accepted, or whose end this one did not hear of."""
-        now = time.time()
-        waiting = await self.outbox.waiting(_ms(now), _LOOKED_FOR_AT_A_TIME)
-        if not waiting:
-            return
-        ended = await self._stores.results.finished([delivery.job_id for delivery in waiting])
-        later: dict[str, int] = {}
-        for delivery, has_ended in zip(waiting, ended, strict=True):
-            event = await self._end_of(delivery, has_ended=has_ended)
-            if event is not None:
-                await self._finish(delivery, event)
-            else:
-                age = now - delivery.created / 1000
-                later[delivery.job_id] = _ms(now + min(max(age / 2, _LOOK_FIRST), _LOOK_AT_LEAST))
-        await self.outbox.look_later(later)
-
-    async def _end_of(self, delivery: Delivery, *, has_ended: bool) -> Event | None:
-        """How a job ended; of one that will not say any more the same as polling says."""
-        now = time.time()
-        if not has_ended and now - delivery.created / 1000 < self._settings.deadline_seconds:
-            return None
-        last = await self._stores.results.events(delivery.job_id, -1)
-        if last and last[0].final:
-            return last[0]
-        error = self._views.expired_or_lost(_ref(delivery), await self._stores.results.events(delivery.job_id), self._settings)
-        return None if error is None else Failed.of(error, now)
+        self._completions.follow(delivery)
 
     # Its way out
 
@@ -180,91 +112,17 @@ class Webhooks:
         clock = time.monotonic()
         if clock - self._looked >= _LOOK_EVERY:
             self._looked = clock
-            await self._look_for_ends()
+            await self._completions.look()
         if clock - self._forgot >= _FORGET_EVERY:
             self._forgot = clock
-            await self.outbox.forget(_ms(time.time()))
+            await self.outbox.forget(milliseconds(time.time()))
         for delivery in await self._claim():
-            self._begin(delivery)
+            self._in_flight.start(delivery)
 
     async def _claim(self) -> Sequence[Delivery]:
-        """As many as may be under way; of each stream half of what it may have, when no more than half is under way."""
-        now, under_way = time.time(), self._under_way()
-        free = self._settings.webhook_deliveries - under_way.total()
-        if free <= 0 or not await self.outbox.has_due(_ms(now)):
+        """As many as may be in flight; of each stream its share, when no more than that is in flight."""
+        now, queue, place = time.time(), self.outbox.queue, self._in_flight
+        free, busy = place.free, place.busy()
+        if free <= 0 or not await queue.has_due(milliseconds(now)):
             return ()
-        each = max(1, self._settings.webhook_deliveries_per_stream // 2)
-        busy = [stream for stream, count in under_way.items() if count + each > self._settings.webhook_deliveries_per_stream]
-        return await self.outbox.claim(_ms(now), self._lease(now), most=free, each=each, busy=busy)
-
-    def _begin(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._deliver(delivery))
-        self._in_hand[task] = delivery
-        task.add_done_callback(self._in_hand.pop)
-        task.add_done_callback(lambda _: self._wake.set())
-
-    def _under_way(self) -> Counter[str]:
-        return Counter(delivery.stream for delivery in self._in_hand.values()) + self._promised
-
-    def _has_room(self, stream: str) -> bool:
-        """Half of what a stream may have is left to what was claimed, so that neither way out waits for the other."""
-        under_way = self._under_way()
-        most = max(1, self._settings.webhook_deliveries_per_stream // 2)
-        return under_way.total() < self._settings.webhook_deliveries and under_way[stream] < most
-
-    def _lease(self, now: float) -> int:
-        return _ms(now + self._settings.webhook_timeout_seconds + _LEASE_SLACK)
-
-    async def _deliver(self, delivery: Delivery) -> None:
-        at, body = int(time.time()), delivery.body or b""
-        try:
-            headers = signed_headers(await self._valid_secrets(delivery.stream, at), delivery.job_id, at, body)
-            await self._settle(delivery, await self._sender.post(delivery.url, headers, body))
-        except StoreAway:
-            log.warning("webhook.unsettled", job=delivery.job_id)  # its lease ends, and it is delivered again
-
-    async def _settle(self, delivery: Delivery, result: Result) -> None:
-        now, settings = time.time(), self._settings
-        forget_at = _ms(now + settings.webhook_record_seconds)
-        if result.unwanted:
-            await self.outbox.disable(delivery, _ms(now), forget_at)
-            return _count("disabled", delivery, result)
-        if result.delivered:
-            await self.outbox.settle(delivery, DeliveryState.DELIVERED, result, forget_at)
-            if delivery.attempts >= _WAS_AWAY:
-                await self.outbox.hurry(delivery, _ms(now))
-            return _count("delivered", delivery, result)
-        next_at = now + max(self._pause(delivery.attempts), min(result.retry_after or 0.0, settings.webhook_longest_pause_seconds))
-        if _ms(next_at) > delivery.finished + _ms(settings.webhook_seconds):
-            await self.outbox.settle(delivery, DeliveryState.GIVEN_UP, result, forget_at)
-            return _count("given_up", delivery, result)
-        await self.outbox.settle(delivery, DeliveryState.DUE, result, _ms(next_at))
-        return _count("failed", delivery, result)
-
-    def _pause(self, failures: int) -> float:
-        """Four times as long after each failure, in seconds, less up to a half, so that what failed together does not come back together."""
-        longest = min(self._settings.webhook_first_pause_seconds * 4.0 ** min(failures, 30), self._settings.webhook_longest_pause_seconds)
-        return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, keeps no secret
-
-    # Secrets
-
-    async def _valid_secrets(self, stream: str, at: float) -> list[bytes]:
-        """The stream's own, and for a while after it was changed the one before."""
-        generation, changed = await self.outbox.generation(stream)
-        generations = [generation]
-        if generation > 0 and at < changed / 1000 + self._settings.webhook_old_secret_seconds:
-            generations.append(generation - 1)
-        return [self.secrets.of(stream, number) for number in generations]
-
-
-def _ref(delivery: Delivery) -> JobRef:
-    return JobRef(delivery.job_id, delivery.created / 1000, 0, delivery.synchronous)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def _count(outcome: str, delivery: Delivery, result: Result) -> None:
-    metrics.WEBHOOKS.labels(outcome).inc()
-    log.info("webhook", outcome=outcome, job=delivery.job_id, attempts=delivery.attempts + 1, status=result.status, error=result.error)
+        return await queue.claim(milliseconds(now), place.lease(now), most=free, each=place.share, busy=busy)

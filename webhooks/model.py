@@ -82,3 +82,8 @@ class Result:
 def endpoint_of(stream: str, url: str) -> bytes:
     """What a stream's receiver is known by: 16 bytes."""
     return blake2b(f"{stream}\n{url}".encode(), digest_size=16, person=b"webhook-endpoint").digest()
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, as the database has its times."""
+    return int(seconds * 1000)

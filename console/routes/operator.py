@@ -98,7 +98,7 @@ async def _everything(request: web.Request) -> dict[str, Any]:
 
 async def _usage(request: web.Request) -> dict[str, Any]:
     try:
-        found, total = await console_of(request).usage.get(1)
+        found, total = await console_of(request).usage_page(1)
     except StoreAway:
         return {"used": None, "accounts_total": 0}
     return {"used": used_view(found), "accounts_total": total}

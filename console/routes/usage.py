@@ -19,7 +19,7 @@ _LONGEST_PAGE = 6
 async def usage(request: web.Request) -> web.Response:
     """``GET /operator/usage``: ``page`` (from 1) of all accounts, the oldest first; JSON for who accepts nothing else."""
     page = _page_of(request)
-    found, total = await console_of(request).usage.get(page)
+    found, total = await console_of(request).usage_page(page)
     if "text/html" in request.headers.get("Accept", "text/html"):
         return await render(request, "operator/usage.html", used=used_view(found), total=total, page=page, size=USAGE_PAGE)
     return web.Response(

@@ -7,7 +7,6 @@ import binascii
 import os
 import time
 from base64 import b64decode
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,12 +17,12 @@ from aiohttp import hdrs, web
 
 from accounts.credentials import Credentials, Tenant
 from gateway.http.limits import TrustedProxies
+from shared.aio import Clock, SingleFlight, TtlCache
 from shared.errors import RateLimited, Unauthorized, Unavailable
 from shared.log import get_logger
 
 log = get_logger(__name__)
 
-Clock = Callable[[], float]
 #: While nobody can be asked, this long between questions about the same header, in seconds.
 _ASK_AGAIN = 5.0
 _MOST_HEADER = 1024
@@ -43,7 +42,8 @@ class FailureLimit:
         self._capacity = float(failures)
         self._rate = failures / seconds
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        #: The level of each address, and when that was; ``seconds`` later the bucket is full again.
+        self._buckets: TtlCache[str, tuple[float, float]] = TtlCache(seconds, _MOST_ADDRESSES, clock)
 
     def check(self, address: str) -> None:
         """Raises `RateLimited` when the address has no attempt left."""
@@ -54,14 +54,10 @@ class FailureLimit:
     def charge(self, address: str) -> None:
         """An attempt of this address failed."""
         key = subscriber(address)
-        level = self._level(key)
-        self._buckets.pop(key, None)
-        self._buckets[key] = (max(0.0, level - 1), self._clock())
-        if len(self._buckets) > _MOST_ADDRESSES:
-            self._buckets.popitem(last=False)
+        self._buckets.put(key, (max(0.0, self._level(key) - 1), self._clock()))
 
     def _level(self, key: str) -> float:
-        level, since = self._buckets.get(key, (self._capacity, 0.0))
+        level, since = self._buckets.get(key) or (self._capacity, 0.0)
         return min(self._capacity, level + (self._clock() - since) * self._rate)
 
 
@@ -72,6 +68,10 @@ class _Known:
     tenant: Tenant
     fresh: float
     stale: float
+
+
+#: Asks the database for a tenant.
+Question = Callable[[], Coroutine[Any, Any, _Known | None]]
 
 
 class Authenticator:
@@ -97,8 +97,10 @@ class Authenticator:
         self._failures = failures or FailureLimit(clock=clock)
         self._clock = clock
         self._key = os.urandom(32)
-        self._known: dict[bytes, _Known] = {}
-        self._asking: dict[bytes, asyncio.Task[_Known | None]] = {}
+        kept_seconds = max(cache_seconds, stale_seconds)
+        #: By a keyed digest of the header, for as long as a tenant may serve while nobody can be asked.
+        self._known: TtlCache[bytes, _Known] = TtlCache(kept_seconds, _MOST_CACHED, clock)
+        self._asking: SingleFlight[bytes, _Known | None] = SingleFlight()
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
 
     async def __call__(self, request: web.Request, header: str | None = None) -> Tenant:
@@ -150,14 +152,22 @@ class Authenticator:
     async def _ask(self, login: tuple[str, str], address: str, digest: bytes) -> _Known | None:
         return await self._share(digest, lambda: self._question(login, address, self._known.get(digest)))
 
-    async def _share(self, digest: bytes, question: Callable[[], Coroutine[Any, Any, _Known | None]]) -> _Known | None:
+    async def _share(self, digest: bytes, question: Question) -> _Known | None:
         """One question at a time for the same header, however many requests wait for it and whoever of them leaves."""
-        task = self._asking.get(digest)
-        if task is None:
-            task = asyncio.create_task(question())
-            self._asking[digest] = task
-            task.add_done_callback(lambda done: self._remember(digest, done))
-        return await asyncio.shield(task)
+        return await self._asking.do(digest, lambda: self._remembered(digest, question))
+
+    async def _remembered(self, digest: bytes, question: Question) -> _Known | None:
+        """The answer, remembered before the question has ended: nobody asks again in between."""
+        try:
+            known = await question()
+        except BaseException:
+            self._known.pop(digest)
+            raise
+        if known is None:
+            self._known.pop(digest)
+        else:
+            self._known.put(digest, known)
+        return known
 
     async def _question(self, login: tuple[str, str], address: str, before: _Known | None) -> _Known | None:
         """Few at a time, each with a look at the limit: a volley of guesses gets no further than one after the other."""
@@ -186,17 +196,6 @@ class Authenticator:
         if tenant is None:
             return None
         return _Known(tenant, asked + self._cache_seconds, asked + max(self._cache_seconds, self._stale_seconds))
-
-    def _remember(self, digest: bytes, done: asyncio.Task[_Known | None]) -> None:
-        del self._asking[digest]
-        self._known.pop(digest, None)
-        if done.cancelled() or done.exception() is not None:
-            return
-        known = done.result()
-        if known is not None:
-            self._known[digest] = known
-            if len(self._known) > _MOST_CACHED:
-                del self._known[next(iter(self._known))]
 
 
 def parse_basic(header: str) -> tuple[str, str] | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 
+from shared.aio import TtlCache
 from shared.errors import StoreAway
 from shared.facts import ServedFacts, WorkerFacts
 from shared.ports import WorkerRegistry
@@ -15,21 +14,12 @@ class Announced:
     """The announcements of all workers, at most ``seconds`` old."""
 
     def __init__(self, registry: WorkerRegistry, seconds: float) -> None:
-        self._registry, self._seconds = registry, seconds
-        self._workers: Sequence[WorkerFacts] = ()
-        self._asked = float("-inf")
-        self._asking = asyncio.Lock()
+        self._registry = registry
+        self._workers: TtlCache[None, Sequence[WorkerFacts]] = TtlCache(seconds)
 
     async def workers(self) -> Sequence[WorkerFacts]:
         """None of them while the store is away."""
-        async with self._asking:
-            if time.monotonic() - self._asked > self._seconds:
-                try:
-                    self._workers = await self._registry.workers()
-                except StoreAway:
-                    self._workers = ()
-                self._asked = time.monotonic()
-            return self._workers
+        return await self._workers.load(None, self._ask)
 
     async def of(self, service: str, version: int) -> list[ServedFacts]:
         """What each worker announces of one service."""
@@ -39,3 +29,9 @@ class Announced:
             for served in worker.services
             if (served.service, served.version) == (service, version)
         ]
+
+    async def _ask(self) -> Sequence[WorkerFacts]:
+        try:
+            return await self._registry.workers()
+        except StoreAway:
+            return ()

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
+from shared.aio import SingleFlight
 from shared.errors import BrokerAway, NoWorker, PerceptionError
 from shared.jobs import queue_of
 from shared.log import get_logger
@@ -34,7 +35,7 @@ class Availability:
         self._ready: dict[str, int] = {}
         self._unserved: dict[str, float] = {}
         self._broker_fault: PerceptionError | None = None
-        self._asking = asyncio.Lock()
+        self._asking: SingleFlight[None, None] = SingleFlight()
         self._asked = float("-inf")
 
     def fault(self, service: ServiceType) -> PerceptionError | None:
@@ -64,10 +65,8 @@ class Availability:
         if self.fault(service) is None:
             return
         arrived = time.monotonic()
-        async with self._asking:
-            if self._asked < arrived:  # an answer under way when the request came may be older than the worker
-                await asyncio.sleep(self._asked + _ASK_AGAIN - arrived)
-                await self.ask()
+        while self._asked < arrived:  # an answer under way when the request came may be older than the worker
+            await self._asking.do(None, self._ask_again)
         fault = self.fault(service)
         if fault is not None:
             raise fault
@@ -108,5 +107,8 @@ class Availability:
     async def keep_asking(self) -> None:
         while True:
             await asyncio.sleep(_ASK_EVERY)
-            async with self._asking:
-                await self.ask()
+            await self._asking.do(None, self.ask)
+
+    async def _ask_again(self) -> None:
+        await asyncio.sleep(self._asked + _ASK_AGAIN - time.monotonic())
+        await self.ask()

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from shared import metrics
+from shared.aio import BackgroundTasks
 from shared.dead_letters import GIVEN_UP, Archivist, letter_of
 from shared.errors import DeadlineExceeded, PerceptionError, ServiceFailed, StoreAway, Unavailable
 from shared.events import Failed, Requeued
@@ -25,7 +26,7 @@ class DeadLetterKeeper:
     def __init__(self, settings: Settings, broker: Broker, stores: Stores) -> None:
         self._broker, self._stores, self._retry_pause = broker, stores, settings.retry_pause_seconds
         self._archivist = Archivist(settings, stores)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._burials = BackgroundTasks()
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
@@ -34,13 +35,10 @@ class DeadLetterKeeper:
     async def stop(self) -> None:
         if self._consumer is not None:
             await self._consumer.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._retry_pause + 1)
+        await self._burials.wait(self._retry_pause + 1)
 
     def _handle(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._bury(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._burials.start(self._bury(delivery))
 
     async def _bury(self, delivery: Delivery) -> None:
         reason = delivery.reason or "unknown"

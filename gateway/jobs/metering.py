@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from accounts.credentials import Tenant
 from accounts.usage import Ledger
 from shared import metrics
+from shared.aio import Clock, SingleFlight, TtlCache, jittered
 from shared.errors import PerceptionError, QuotaExceeded, StoreAway, Unavailable
 from shared.log import get_logger
 from shared.ports import Meter
@@ -29,6 +29,8 @@ log = get_logger(__name__)
 _MOST_GRANTS = 10_000
 #: While nobody can count, a stream of a paid plan is let in for this long without asking again, in seconds.
 _UNCOUNTED_SECONDS = 1.0
+#: A grant holds until the second that was counted is over, or for the time above, in seconds.
+_LONGEST_GRANT = 1.0
 #: Answers of `Meter.unsaved` that are saved in one go.
 _MOST_ROUNDS = 100
 #: Old days are looked for this often, in seconds.
@@ -59,11 +61,18 @@ class Grant:
 class Metering:
     """Counts the seconds of the streams whose jobs are let in."""
 
-    def __init__(self, meter: Meter, ledger: Ledger, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._meter, self._ledger, self._clock = meter, ledger, clock
         self._save_seconds, self._days = settings.usage_save_seconds, settings.usage_days
-        self._grants: dict[str, Grant] = {}
-        self._asking: dict[str, asyncio.Task[Grant]] = {}
+        self._grants: TtlCache[str, Grant] = TtlCache(_LONGEST_GRANT, _MOST_GRANTS, clock)
+        self._asking: SingleFlight[str, Grant] = SingleFlight()
         self._counters: dict[str, Any] = {}
 
     async def admit(self, tenant: Tenant) -> Grant:
@@ -72,23 +81,16 @@ class Metering:
         if grant is not None and self._clock() < grant.until:
             return grant.check()
         while True:
-            task = self._asking.get(tenant.id)
-            first = task is None
-            if task is None:
-                task = self._asking[tenant.id] = asyncio.create_task(self._ask(tenant))
-            grant = await asyncio.shield(task)
+            first = tenant.id not in self._asking
+            grant = await self._asking.do(tenant.id, lambda: self._ask(tenant))
             if first or self._clock() < grant.until:  # else the second that was counted for somebody else is over
                 return grant.check()
 
     async def _ask(self, tenant: Tenant) -> Grant:
-        """What the meter says, remembered before this task is done: nobody may find it done and wait for it without ever waiting."""
-        self._grants.pop(tenant.id, None)
-        try:
-            grant = self._grants[tenant.id] = await self._answer(tenant)
-        finally:
-            del self._asking[tenant.id]
-        if len(self._grants) > _MOST_GRANTS:
-            del self._grants[next(iter(self._grants))]
+        """What the meter says, remembered before the question has ended: nobody asks again in between."""
+        self._grants.pop(tenant.id)
+        grant = await self._answer(tenant)
+        self._grants.put(tenant.id, grant)
         return grant
 
     async def _answer(self, tenant: Tenant) -> Grant:
@@ -127,7 +129,7 @@ class Metering:
         """Save what was counted every so often, for ever; of all gateways one does it each time."""
         forget_at = 0.0
         while True:
-            await asyncio.sleep(self._save_seconds * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load, keeps no secret
+            await asyncio.sleep(jittered(self._save_seconds, 0.75))
             try:
                 await self.save(0.5 * self._save_seconds)
                 if self._clock() >= forget_at:

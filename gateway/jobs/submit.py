@@ -28,7 +28,7 @@ from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, job_files_of, owner
 from shared.log import get_logger
 from shared.ports import Broker, Message, Stores
 from shared.settings import Settings
-from webhooks.dispatcher import Webhooks
+from webhooks.dispatcher import WebhookDispatcher
 from webhooks.egress import MOST_CHARACTERS, check_url
 from webhooks.model import Delivery
 from workers.catalog import ServiceType
@@ -133,7 +133,7 @@ class Submitter:
         availability: Availability,
         ids: JobIds,
         metering: Metering,
-        webhooks: Webhooks,
+        webhooks: WebhookDispatcher,
     ) -> None:
         self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
         self._metering, self._webhooks = metering, webhooks

@@ -13,7 +13,7 @@ from gateway.routes.services import json_response
 from gateway.state import GATE
 from shared.errors import InvalidParameter, NotFound
 from webhooks.egress import MOST_CHARACTERS
-from webhooks.model import DeliveryState, Listed
+from webhooks.model import DeliveryState, Disabled, Listed
 from webhooks.signing import shown
 
 _LISTED = 100
@@ -23,13 +23,13 @@ async def overview(request: web.Request) -> web.Response:
     """``GET /webhooks``: the secret that verifies signatures, the latest deliveries, and the receivers that answered 410."""
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
-    hooks = gate.webhooks
-    generation, _ = await hooks.outbox.generation(tenant.id)
+    hooks, log = gate.webhooks, gate.webhooks.outbox.log
+    generation, _ = await hooks.outbox.generations.of(tenant.id)
     return json_response(
         {
             "secret": shown(hooks.secrets.of(tenant.id, generation)),
-            "deliveries": [_told(one) for one in await hooks.outbox.latest(tenant.id, _LISTED)],
-            "disabled": [{"url": one.url, "since": _moment(one.since)} for one in await hooks.outbox.disabled(tenant.id, _LISTED)],
+            "deliveries": [_told(one) for one in await log.latest(tenant.id, _LISTED)],
+            "disabled": [_disabled(one) for one in await log.disabled(tenant.id, _LISTED)],
         }
     )
 
@@ -39,7 +39,7 @@ async def change_secret(request: web.Request) -> web.Response:
     gate = request.app[GATE]
     tenant = await gate.authenticate(request)
     now = time.time()
-    generation = await gate.webhooks.outbox.next_generation(tenant.id, int(now * 1000))
+    generation = await gate.webhooks.outbox.generations.next(tenant.id, int(now * 1000))
     until = _moment(int((now + gate.settings.webhook_old_secret_seconds) * 1000))
     return json_response({"secret": shown(gate.webhooks.secrets.of(tenant.id, generation)), "previous_until": until})
 
@@ -51,7 +51,7 @@ async def enable(request: web.Request) -> web.Response:
     url = (await read_document(request, gate.limits)).parameters.get("url")
     if not isinstance(url, str) or not url or len(url) > MOST_CHARACTERS:
         raise InvalidParameter("url: the address of the receiver", parameter="url")
-    if not await gate.webhooks.outbox.enable(tenant.id, url):
+    if not await gate.webhooks.outbox.log.enable(tenant.id, url):
         raise NotFound("this receiver is not disabled")
     return json_response({"url": url, "enabled": True})
 
@@ -65,6 +65,10 @@ def _told(one: Listed) -> dict[str, Any]:
     if one.error is not None:
         told["error"] = one.error
     return told
+
+
+def _disabled(one: Disabled) -> dict[str, Any]:
+    return {"url": one.url, "since": _moment(one.since)}
 
 
 def _moment(milliseconds: int) -> str:

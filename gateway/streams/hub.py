@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared import metrics
+from shared.aio import BackgroundTasks
 from shared.errors import PerceptionError, Stopping, Unavailable
 from shared.log import get_logger
 from shared.settings import Settings
@@ -21,7 +22,7 @@ class StreamHub:
     def __init__(self, settings: Settings) -> None:
         self._most, self._drain_seconds = settings.stream_connections, settings.drain_seconds
         self._connections = 0
-        self._frames: set[asyncio.Task[None]] = set()
+        self._frames = BackgroundTasks()
         #: Done once the process takes no more frames.
         self.stopping: asyncio.Future[PerceptionError] = asyncio.get_running_loop().create_future()
 
@@ -43,9 +44,7 @@ class StreamHub:
 
     def start(self, frame: Coroutine[Any, Any, None]) -> None:
         """Run a frame to its end, also when the connection that brought it is gone."""
-        task = asyncio.get_running_loop().create_task(frame)
-        self._frames.add(task)
-        task.add_done_callback(self._frames.discard)
+        self._frames.start(frame)
 
     def stop(self) -> None:
         """Take no more frames: each connection ends once it has told what is under way."""
@@ -55,8 +54,7 @@ class StreamHub:
 
     async def quiet(self) -> None:
         """Return once no frame of this process is under way, or the time to drain is over."""
-        if self._frames:
-            await asyncio.wait(self._frames, timeout=self._drain_seconds)
+        await self._frames.wait(self._drain_seconds)
 
 
 async def first_of(*awaited: asyncio.Future[Any]) -> PerceptionError | None:

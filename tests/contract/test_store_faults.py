@@ -144,7 +144,7 @@ async def test_a_server_that_says_nothing_is_noticed(own_redis: Server, namespac
             with pytest.raises(StoreAway):
                 await pair.worker.results.append([done(job_id())])
             assert time.monotonic() - begin < 2
-            await asyncio.sleep(1.5)  # long enough for the feed to give its connection up
+            await asyncio.sleep(1.5)  # long enough for the subscriptions' connection to be given up
         finally:
             own_redis.resume()
         await until(lambda: answers(pair.gateway))

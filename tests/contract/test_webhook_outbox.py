@@ -27,7 +27,8 @@ from shared.errors import QueueFull
 from shared.job_ids import JobIds
 from shared.settings import read_settings
 from tests.contract.brokers import until
-from webhooks.dispatcher import JobViews, Webhooks
+from webhooks.completions import JobViews
+from webhooks.dispatcher import WebhookDispatcher
 from webhooks.model import Delivery, DeliveryState, Result
 from webhooks.outbox import Outbox, OutboxFull
 from webhooks.signing import Secrets
@@ -87,7 +88,7 @@ async def put(outbox: Outbox, *deliveries: Delivery, body: bytes | None = None, 
 async def claim(
     outbox: Outbox, now: int = 200, lease: int = 300, most: int = 10, each: int = 10, busy: tuple[str, ...] = ()
 ) -> list[Delivery]:
-    return await outbox.claim(now, lease, most=most, each=each, busy=busy)
+    return await outbox.queue.claim(now, lease, most=most, each=each, busy=busy)
 
 
 async def test_from_the_note_to_the_receiver(outbox: Outbox, streams: list[str]) -> None:
@@ -95,22 +96,22 @@ async def test_from_the_note_to_the_receiver(outbox: Outbox, streams: list[str])
     await put(outbox, one)
     assert await outbox.waiting(99, 10) == []
     assert await outbox.waiting(100, 10) == [one]
-    assert not await outbox.has_due(FAR)
+    assert not await outbox.queue.has_due(FAR)
     assert await outbox.finish("job-1", b"{}", 150)
     assert not await outbox.finish("job-1", b"later", 160), "the first end stands"
     assert await outbox.waiting(FAR, 10) == []
-    assert not await outbox.has_due(149)
+    assert not await outbox.queue.has_due(149)
     (claimed,) = await claim(outbox)
     assert (claimed.job_id, claimed.body, claimed.finished, claimed.lease) == ("job-1", b"{}", 150, 300)
-    assert await outbox.settle(claimed, DeliveryState.DELIVERED, Result(204), 1000)
+    assert await outbox.queue.settle(claimed, DeliveryState.DELIVERED, Result(204), 1000)
     assert await claim(outbox, now=FAR) == []
-    (listed,) = await outbox.latest(streams[0], 10)
+    (listed,) = await outbox.log.latest(streams[0], 10)
     assert (listed.state, listed.attempts, listed.status) == ("delivered", 0, 204)
-    assert await outbox.latest(streams[1], 10) == []
+    assert await outbox.log.latest(streams[1], 10) == []
     await outbox.forget(999)
-    assert await outbox.latest(streams[0], 10)
+    assert await outbox.log.latest(streams[0], 10)
     await outbox.forget(1000)
-    assert await outbox.latest(streams[0], 10) == []
+    assert await outbox.log.latest(streams[0], 10) == []
 
 
 async def test_a_note_without_a_job_is_removed(outbox: Outbox, streams: list[str]) -> None:
@@ -124,13 +125,14 @@ async def test_a_lease_keeps_others_away_until_it_ends(outbox: Outbox, streams: 
     (first,) = await claim(outbox, now=200, lease=300)
     assert await claim(outbox, now=299, lease=400) == []
     (second,) = await claim(outbox, now=300, lease=400)
-    assert not await outbox.settle(first, DeliveryState.DUE, Result(500), 999), "too late: it is somebody else's"
-    assert await outbox.settle(second, DeliveryState.DELIVERED, Result(200), 1000)
+    late = await outbox.queue.settle(first, DeliveryState.DUE, Result(500), 999)
+    assert not late, "it is somebody else's"
+    assert await outbox.queue.settle(second, DeliveryState.DELIVERED, Result(200), 1000)
 
 
 async def test_what_is_given_back_is_due_at_once(outbox: Outbox, streams: list[str]) -> None:
     await put(outbox, delivery("job-1", streams[0]), body=b"{}")
-    await outbox.release(await claim(outbox))
+    await outbox.queue.release(await claim(outbox))
     (again,) = await claim(outbox, now=201, lease=301)
     assert again.attempts == 0
 
@@ -157,9 +159,9 @@ async def test_a_stream_gets_no_more_than_its_share(outbox: Outbox, streams: lis
 async def test_a_failure_is_due_again_later(outbox: Outbox, streams: list[str]) -> None:
     await put(outbox, delivery("job-1", streams[0]), body=b"{}")
     (claimed,) = await claim(outbox)
-    await outbox.settle(claimed, DeliveryState.DUE, Result(error="no connection"), 500)
+    await outbox.queue.settle(claimed, DeliveryState.DUE, Result(error="no connection"), 500)
     assert await claim(outbox, now=499) == []
-    (listed,) = await outbox.latest(streams[0], 10)
+    (listed,) = await outbox.log.latest(streams[0], 10)
     assert (listed.state, listed.attempts, listed.error, listed.next_at) == ("due", 1, "no connection", 500)
     (again,) = await claim(outbox, now=500, lease=600)
     assert (again.attempts, again.body) == (1, b"{}")
@@ -169,8 +171,8 @@ async def test_a_receiver_that_is_back_gets_what_waits_for_it(outbox: Outbox, st
     await put(outbox, delivery("a", streams[0]), delivery("b", streams[0]), delivery("c", streams[0], URL + "/other"), body=b"{}")
     by_id = {one.job_id: one for one in await claim(outbox)}
     for one in by_id.values():
-        await outbox.settle(one, DeliveryState.DUE, Result(500), 9000)
-    await outbox.hurry(by_id["a"], 400)
+        await outbox.queue.settle(one, DeliveryState.DUE, Result(500), 9000)
+    await outbox.queue.hurry(by_id["a"], 400)
     assert sorted(one.job_id for one in await claim(outbox, now=400, lease=500)) == ["a", "b"]
 
 
@@ -178,15 +180,15 @@ async def test_a_receiver_that_wants_nothing_gets_nothing(outbox: Outbox, stream
     await put(outbox, delivery("a", streams[0]), body=b"{}")
     await put(outbox, delivery("b", streams[0]), delivery("c", streams[0], URL + "/other"), delivery("d", streams[1]))
     (claimed,) = await claim(outbox)
-    await outbox.disable(claimed, 250, 1000)
+    await outbox.queue.disable(claimed, 250, 1000)
     assert {one.job_id for one in await outbox.waiting(FAR, 10)} == {"c", "d"}, "another's receiver at the same address is another receiver"
     assert not await outbox.add(delivery("e", streams[0]), 100, 1000)
     assert await outbox.add(delivery("f", streams[1]), 100, 1000)
-    assert [(one.url, one.since) for one in await outbox.disabled(streams[0], 10)] == [(URL, 250)]
-    states = {one.job_url[-1]: (one.state, one.status) for one in await outbox.latest(streams[0], 10)}
+    assert [(one.url, one.since) for one in await outbox.log.disabled(streams[0], 10)] == [(URL, 250)]
+    states = {one.job_url[-1]: (one.state, one.status) for one in await outbox.log.latest(streams[0], 10)}
     assert states == {"a": ("disabled", 410), "b": ("disabled", None), "c": ("waiting", None)}
-    assert await outbox.enable(streams[0], URL)
-    assert not await outbox.enable(streams[0], URL)
+    assert await outbox.log.enable(streams[0], URL)
+    assert not await outbox.log.enable(streams[0], URL)
     assert await outbox.add(delivery("e", streams[0]), 100, 1000)
 
 
@@ -198,7 +200,7 @@ async def test_there_is_an_end_to_what_a_stream_may_have_waiting(outbox: Outbox,
     assert await outbox.add(delivery("job-4", streams[1]), 100, 3)
     await outbox.finish("job-0", b"{}", 100)
     (claimed,) = await claim(outbox)
-    await outbox.settle(claimed, DeliveryState.GIVEN_UP, Result(500), 1000)
+    await outbox.queue.settle(claimed, DeliveryState.GIVEN_UP, Result(500), 1000)
     assert await outbox.add(delivery("job-3", streams[0]), 100, 3)
 
 
@@ -211,24 +213,24 @@ async def test_ends_are_looked_for_later(outbox: Outbox, streams: list[str]) -> 
 
 
 async def test_a_changed_secret_is_known_to_all(outbox: Outbox, streams: list[str]) -> None:
-    assert await outbox.generation(streams[0]) == (0, 0)
-    assert await outbox.next_generation(streams[0], 100) == 1
-    assert await outbox.next_generation(streams[0], 200) == 2
-    assert await outbox.generation(streams[0]) == (2, 200)
-    assert await outbox.generation(streams[1]) == (0, 0)
+    assert await outbox.generations.of(streams[0]) == (0, 0)
+    assert await outbox.generations.next(streams[0], 100) == 1
+    assert await outbox.generations.next(streams[0], 200) == 2
+    assert await outbox.generations.of(streams[0]) == (2, 200)
+    assert await outbox.generations.of(streams[1]) == (0, 0)
 
 
 async def test_what_belongs_to_a_stream_goes_with_it(database: str, outbox: Outbox, streams: list[str]) -> None:
     await put(outbox, delivery("a", streams[0]), body=b"{}")
-    await outbox.next_generation(streams[0], 100)
+    await outbox.generations.next(streams[0], 100)
     (claimed,) = await claim(outbox)
     async with open_accounts(read_settings({}, database=database, secret_key="k" * 32)) as accounts:
         await accounts.delete_account(ANN)
-    assert not await outbox.settle(claimed, DeliveryState.DELIVERED, Result(200), 1000)
-    await outbox.disable(claimed, 250, 1000)
-    assert await outbox.disabled(streams[0], 10) == []
-    assert await outbox.latest(streams[0], 10) == []
-    assert await outbox.generation(streams[0]) == (0, 0)
+    assert not await outbox.queue.settle(claimed, DeliveryState.DELIVERED, Result(200), 1000)
+    await outbox.queue.disable(claimed, 250, 1000)
+    assert await outbox.log.disabled(streams[0], 10) == []
+    assert await outbox.log.latest(streams[0], 10) == []
+    assert await outbox.generations.of(streams[0]) == (0, 0)
 
 
 async def test_a_job_that_is_not_accepted_leaves_no_note(database: str, streams: list[str], outbox: Outbox) -> None:
@@ -271,7 +273,8 @@ async def test_a_job_that_ends_after_its_deadline_is_waited_for(streams: list[st
         return not await outbox.waiting(int(time.time() * 1000), 10)
 
     async with open_stores(settings, 7) as stores:
-        webhooks = Webhooks(settings, outbox, Secrets(b"k" * 32), stores, JobViews(job_document, expired_or_lost))
+        views = JobViews(job_document, expired_or_lost)
+        webhooks = WebhookDispatcher(settings, outbox, Secrets(b"k" * 32), stores, views)
         webhooks.start()
         await until(is_looked_for)
         await webhooks.stop()

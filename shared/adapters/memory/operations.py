@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.aio import Clock, TtlCache
 from shared.errors import NotFound
 from shared.events import Event, Requeued
 from shared.facts import DeadLetter, WorkerFacts, decode_letter, decode_worker
@@ -19,21 +20,19 @@ from shared.settings import Settings
 class MemoryWorkers:
     """`shared.ports.WorkerRegistry` in memory."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Clock = time.monotonic) -> None:
         """``seconds``: who was silent for so long is forgotten."""
-        self._seconds, self._clock = seconds, clock
-        self._said: dict[str, tuple[float, bytes]] = {}
+        self._said: TtlCache[str, bytes] = TtlCache(seconds, clock=clock)
 
     async def announce(self, worker: WorkerFacts) -> None:
-        self._said[worker.id] = (self._clock() + self._seconds, worker.encode())
+        self._said.put(worker.id, worker.encode())
 
     async def withdraw(self, worker_id: str) -> None:
-        self._said.pop(worker_id, None)
+        self._said.pop(worker_id)
 
     async def workers(self) -> list[WorkerFacts]:
-        now = self._clock()
-        self._said = {name: said for name, said in self._said.items() if said[0] > now}
-        return sorted((decode_worker(data) for _, data in self._said.values()), key=lambda worker: (worker.started, worker.id))
+        said = (decode_worker(data) for data in self._said.values())
+        return sorted(said, key=lambda worker: (worker.started, worker.id))
 
 
 class MemoryCensus:
@@ -69,7 +68,7 @@ class _Kept:
 class MemoryLetters:
     """`shared.ports.LetterArchive` in memory."""
 
-    def __init__(self, settings: Settings, jobs: Jobs, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, jobs: Jobs, clock: Clock = time.monotonic) -> None:
         self._settings, self._jobs, self._clock = settings, jobs, clock
         self._kept: dict[str, _Kept] = {}  # in the order in which they were kept
 

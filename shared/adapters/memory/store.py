@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from shared.adapters.memory.expiring import Expiring
 from shared.adapters.memory.meter import MemoryMeter
 from shared.adapters.memory.operations import MemoryCensus, MemoryLetters, MemoryWorkers
 from shared.adapters.memory.streams import MemoryStreams
+from shared.aio import TtlCache
 from shared.errors import InputTooLarge
 from shared.events import Event
 from shared.followers import PIECE_GONE, Follower, Followers, is_piece, stored_event, stored_form
@@ -59,9 +59,8 @@ class MemoryResults:
     """`shared.ports.ResultStore` in memory."""
 
     def __init__(self, result_seconds: float, piece_seconds: float) -> None:
-        self._pieces = _Pieces(result_seconds, piece_seconds)
-        self._lists: Expiring[list[bytes]] = Expiring(result_seconds)
-        self._attempts: Expiring[int] = Expiring(result_seconds)
+        self._lists = _EventLists(result_seconds, piece_seconds)
+        self._attempts: TtlCache[str, int] = TtlCache(result_seconds)
         self._followers = Followers(self._read_lists)
 
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
@@ -69,54 +68,86 @@ class MemoryResults:
 
     def append_one(self, entry: Entry) -> bool:
         """`append` of one entry, as a step of something larger."""
-        events = self._lists.get(entry.job_id) or []
-        if events and events[-1].startswith(_FINAL_MARK):
-            return False
         data = stored_form(entry.event)
-        events.append(self._pieces.kept(entry.job_id, len(events), data))
-        self._lists.keep(entry.job_id, events)
-        self._followers.push(entry.job_id, len(events) - 1, data)
+        index = self._lists.append(entry.job_id, data)
+        if index is None:
+            return False
+        self._followers.push(entry.job_id, index, data)
         return True
 
     async def events(self, job_id: str, start: int = 0) -> list[Event]:
-        return [stored_event(data) for data in self._read(job_id, start)]
+        return [stored_event(data) for data in self._lists.read(job_id, start)]
 
     async def finished(self, job_ids: Sequence[str]) -> list[bool]:
-        return [(self._lists.get(job_id) or [b""])[-1].startswith(_FINAL_MARK) for job_id in job_ids]
+        return [self._lists.has_ended(job_id) for job_id in job_ids]
 
     def follow(self, job_id: str) -> Follower:
         return Follower(self._followers, job_id, self._catch_up)
 
     async def count_attempt(self, job_id: str, change: int = 1) -> int:
         count = (self._attempts.get(job_id) or 0) + change
-        self._attempts.keep(job_id, count)
+        self._attempts.put(job_id, count)
         return count
 
     def last(self, job_id: str) -> Event | None:
         """The last event of a job; None when its list is gone."""
-        events = self._lists.get(job_id)
-        return stored_event(events[-1]) if events else None
+        data = self._lists.last(job_id)
+        return stored_event(data) if data else None
 
     def replace_last(self, job_id: str, event: Event) -> None:
-        """Put ``event`` in the place of the final one, or at the end of an unfinished list, and forget the attempts."""
-        events = self._lists.get(job_id) or []
-        if events and events[-1].startswith(_FINAL_MARK):
-            events.pop()
-        events.append(stored_form(event))
-        self._lists.keep(job_id, events)
+        """Put ``event`` in the place of the final one, or at the end of an unfinished list.
+
+        The attempts are forgotten.
+        """
+        data = stored_form(event)
+        index = self._lists.replace_last(job_id, data)
         self._attempts.pop(job_id)
-        self._followers.push(job_id, len(events) - 1, events[-1])
+        self._followers.push(job_id, index, data)
 
     async def close(self) -> None:
         await self._followers.close()
 
     async def _catch_up(self, follower: Follower) -> None:
-        self._followers.push_list(follower.job_id, 0, self._read(follower.job_id, 0))
+        self._followers.push_list(follower.job_id, 0, self._lists.read(follower.job_id, 0))
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
-        return [self._read(job_id, start) for job_id, start in places]
+        return [self._lists.read(job_id, start) for job_id, start in places]
 
-    def _read(self, job_id: str, start: int) -> list[bytes]:
+
+class _EventLists:
+    """The event list of each job, in the form in which stores keep events."""
+
+    def __init__(self, result_seconds: float, piece_seconds: float) -> None:
+        self._lists: TtlCache[str, list[bytes]] = TtlCache(result_seconds)
+        self._pieces = _Pieces(result_seconds, piece_seconds)
+
+    def append(self, job_id: str, data: bytes) -> int | None:
+        """The index of the new event; None when the list has ended."""
+        events = self._lists.get(job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
+            return None
+        events.append(self._pieces.kept(job_id, len(events), data))
+        self._lists.put(job_id, events)
+        return len(events) - 1
+
+    def replace_last(self, job_id: str, data: bytes) -> int:
+        """Put an event in the place of the final one, or at the end of an unfinished list; its index."""
+        events = self._lists.get(job_id) or []
+        if events and events[-1].startswith(_FINAL_MARK):
+            events.pop()
+        events.append(data)
+        self._lists.put(job_id, events)
+        return len(events) - 1
+
+    def last(self, job_id: str) -> bytes:
+        """The last event; nothing when the list is gone."""
+        return (self._lists.get(job_id) or [b""])[-1]
+
+    def has_ended(self, job_id: str) -> bool:
+        return self.last(job_id).startswith(_FINAL_MARK)
+
+    def read(self, job_id: str, start: int) -> list[bytes]:
+        """The events from an index on."""
         return self._pieces.put_back(job_id, self._lists.get(job_id) or [])[start:]
 
 
@@ -124,16 +155,16 @@ class _Pieces:
     """Pieces of answers, beside the lists of their jobs: once a job has ended they are gone sooner than its list."""
 
     def __init__(self, result_seconds: float, piece_seconds: float) -> None:
-        self._open: Expiring[dict[int, bytes]] = Expiring(result_seconds)
-        self._ended: Expiring[dict[int, bytes]] = Expiring(min(result_seconds, piece_seconds))
+        self._open: TtlCache[str, dict[int, bytes]] = TtlCache(result_seconds)
+        self._ended: TtlCache[str, dict[int, bytes]] = TtlCache(min(result_seconds, piece_seconds))
 
     def kept(self, job_id: str, index: int, data: bytes) -> bytes:
         """What goes into the job's list for an event."""
         if is_piece(data):
-            self._open.keep(job_id, {**(self._open.get(job_id) or {}), index: data})
+            self._open.put(job_id, {**(self._open.get(job_id) or {}), index: data})
             return PIECE_GONE
         if data.startswith(_FINAL_MARK) and (pieces := self._open.pop(job_id)) is not None:
-            self._ended.keep(job_id, pieces)
+            self._ended.put(job_id, pieces)
         return data
 
     def put_back(self, job_id: str, events: list[bytes]) -> list[bytes]:
@@ -166,7 +197,7 @@ class MemorySessions:
         self._results = results
         self._seconds, self._lease = settings.session_seconds, settings.closing_lease_seconds
         self._closing_seconds, self._job_seconds = settings.closing_seconds, settings.deadline_seconds
-        self._sessions: Expiring[_Session] = Expiring(settings.session_seconds + settings.result_seconds)
+        self._sessions: TtlCache[str, _Session] = TtlCache(settings.session_seconds + settings.result_seconds)
         self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
     async def number(self, session: str) -> int:
@@ -217,7 +248,7 @@ class MemorySessions:
                 found.numbered += 1
                 found.closing = found.numbered
             if now < found.due + self._closing_seconds:
-                self._sessions.keep(name, found)
+                self._sessions.put(name, found)
             found.wake = now + self._lease
             turns.append(Turn(name, found.closing, closing=True))
         return turns
@@ -235,7 +266,7 @@ class MemorySessions:
         if found is None:
             due = time.monotonic() + self._seconds
             found = _Session(due, due)
-        self._sessions.keep(session, found)
+        self._sessions.put(session, found)
         return found
 
     def _finish(self, found: _Session, turn: Turn, applied: bool, state: bytes | None) -> None:
@@ -283,25 +314,25 @@ class MemoryBlobs:
 
     def __init__(self, settings: Settings) -> None:
         self._seconds, self._most = settings.blob_seconds, settings.blobs_per_stream
-        self._by_tenant: Expiring[Expiring[bytes]] = Expiring(settings.blob_seconds)
+        self._by_tenant: TtlCache[str, TtlCache[str, bytes]] = TtlCache(settings.blob_seconds)
 
     async def put(self, tenant: str, data: bytes) -> str:
         blobs = self._by_tenant.get(tenant)
         if blobs is None:
-            blobs = Expiring(self._seconds)
+            blobs = TtlCache(self._seconds)
         if len(blobs) >= self._most:
             raise InputTooLarge(f"there are {self._most} blobs already, which is the most; delete some")
         blob_id = str(uuid.uuid4())
-        blobs.keep(blob_id, bytes(data))
-        self._by_tenant.keep(tenant, blobs)
+        blobs.put(blob_id, bytes(data))
+        self._by_tenant.put(tenant, blobs)
         return blob_id
 
     async def get(self, tenant: str, blob_id: str) -> bytes | None:
         blobs = self._by_tenant.get(tenant)
         data = None if blobs is None else blobs.get(blob_id)
         if blobs is not None and data is not None:
-            blobs.keep(blob_id, data)
-            self._by_tenant.keep(tenant, blobs)
+            blobs.put(blob_id, data)
+            self._by_tenant.put(tenant, blobs)
         return data
 
     async def exists(self, tenant: str, blob_ids: Sequence[str]) -> list[bool]:
@@ -317,13 +348,13 @@ class MemoryIdempotency:
     """`shared.ports.IdempotencyStore` in memory."""
 
     def __init__(self, settings: Settings) -> None:
-        self._claims: Expiring[tuple[str, str]] = Expiring(settings.idempotency_seconds)
+        self._claims: TtlCache[str, tuple[str, str]] = TtlCache(settings.idempotency_seconds)
 
     async def claim(self, tenant: str, key: str, fingerprint: str, job_id: str) -> tuple[str, str]:
         name = f"{len(tenant)}:{tenant}{key}"
         taken = self._claims.get(name)
         if taken is None:
-            self._claims.keep(name, (fingerprint, job_id))
+            self._claims.put(name, (fingerprint, job_id))
             return fingerprint, job_id
         return taken
 

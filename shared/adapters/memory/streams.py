@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 
-from shared.adapters.memory.expiring import Expiring
+from shared.aio import TtlCache
 from shared.errors import StreamEnded, StreamTaken
 from shared.ports import StreamView
 from shared.settings import Settings
@@ -31,11 +31,12 @@ class MemoryStreams:
 
     def __init__(self, settings: Settings) -> None:
         self._seconds, self._kept = settings.session_seconds, settings.stream_unread
-        self._streams: Expiring[_Stream] = Expiring(settings.session_seconds + settings.stream_frame_seconds + LINGER_SECONDS)
+        kept_seconds = settings.session_seconds + settings.stream_frame_seconds + LINGER_SECONDS
+        self._streams: TtlCache[str, _Stream] = TtlCache(kept_seconds)
         self._followers = StreamFollowers()
 
     async def begin(self, stream: str, about: bytes) -> None:
-        self._streams.keep(stream, _Stream(about, time.monotonic() + self._seconds, deque(maxlen=self._kept)))
+        self._streams.put(stream, _Stream(about, time.monotonic() + self._seconds, deque(maxlen=self._kept)))
 
     async def add(self, stream: str, sender: str, frame: bytes) -> int:
         found, now = self._streams.get(stream), time.monotonic()
@@ -46,7 +47,7 @@ class MemoryStreams:
         found.sender, found.due = sender, now + self._seconds
         found.count += 1
         found.frames.append(bytes(frame))
-        self._streams.keep(stream, found)
+        self._streams.put(stream, found)
         self._followers.push(stream, found.count, frame)
         return found.count
 
@@ -66,7 +67,7 @@ class MemoryStreams:
         if found is None or found.ended or found.due <= time.monotonic():
             return False
         found.ended = reason
-        self._streams.keep(stream, found)
+        self._streams.put(stream, found)
         self._followers.recheck(stream)
         return True
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,13 +18,11 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from aiormq.exceptions import AMQPError, ConnectionClosed
 from yarl import URL
 
+from shared.aio import LONGEST_PAUSE, backoff
 from shared.errors import BrokerAway
 from shared.log import get_logger
 
 log = get_logger(__name__)
-
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 2.0
 
 
 @asynccontextmanager
@@ -175,8 +172,12 @@ def quieten() -> None:
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
-async def _again(attempt: Callable[[], Awaitable[asyncio.Future[None]]], what: str, after: Callable[[], None] | None = None) -> None:
-    pauses = _pauses()
+async def _again(
+    attempt: Callable[[], Awaitable[asyncio.Future[None]]],
+    what: str,
+    after: Callable[[], None] | None = None,
+) -> None:
+    failures = 0
     while True:
         try:
             lost = await attempt()
@@ -188,16 +189,9 @@ async def _again(attempt: Callable[[], Awaitable[asyncio.Future[None]]], what: s
             started = asyncio.get_running_loop().time()
             await asyncio.wait([lost])  # rather than `await lost`, which would cancel it with us
             log.warning("broker.lost", what=what)
-            if asyncio.get_running_loop().time() - started > _LONGEST_PAUSE:
-                pauses = _pauses()
+            if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
+                failures = 0
         if after is not None:
             after()
-        await asyncio.sleep(next(pauses))
-
-
-def _pauses() -> Iterator[float]:
-    """Growing pauses in seconds, each shortened by chance so that those who lost the same broker do not return as one."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.5, 1)  # noqa: S311 - not a secret
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        await asyncio.sleep(backoff(failures))
+        failures += 1

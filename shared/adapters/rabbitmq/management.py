@@ -16,6 +16,7 @@ from urllib.parse import quote
 import orjson
 from yarl import URL
 
+from shared.aio import SingleFlight
 from shared.facts import QueueFacts
 from shared.log import get_logger
 from shared.ports import Depth
@@ -47,7 +48,7 @@ class Management:
         """``path``: what is asked for; ``login``: user and password, separated by a colon; ``seconds`` bounds an answer."""
         self._url, self._path, self._seconds = url, path, seconds
         self._headers = {"Authorization": "Basic " + b64encode(login.encode()).decode(), "Accept": "application/json"}
-        self._asking: asyncio.Future[bytes] | None = None
+        self._asking: SingleFlight[None, bytes] = SingleFlight()
         self._gap: str | None = None
 
     @classmethod
@@ -82,12 +83,14 @@ class Management:
 
     async def _answer(self) -> bytes:
         """A thread cannot be given up: while one waits for an answer that is late, no second one is sent after it."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.get_running_loop().run_in_executor(None, self._get)
-        done, _ = await asyncio.wait({self._asking}, timeout=self._seconds)
-        if not done:
-            raise TimeoutError(f"no answer within {self._seconds:g} s")
-        return self._asking.result()
+        limit = asyncio.timeout(self._seconds)
+        try:
+            async with limit:
+                return await self._asking.do(None, lambda: asyncio.to_thread(self._get))
+        except TimeoutError:
+            if not limit.expired():
+                raise  # the socket's own
+            raise TimeoutError(f"no answer within {self._seconds:g} s") from None
 
     def _get(self) -> bytes:
         assert self._url is not None  # noqa: S101 - `tell` saw to it

@@ -31,11 +31,80 @@ _METHODS = 256
 Confirmation = asyncio.Future[object]
 
 
+class MessageEncoder:
+    """Messages as the frames of AMQP's Basic.Publish."""
+
+    def __init__(self) -> None:
+        #: The first frame of a publish, which is the same for every message of a queue on a channel.
+        self._methods: dict[tuple[int, str], bytes] = {}
+
+    def frames(
+        self,
+        channel: Channel,
+        routing_key: str,
+        identifier: str,
+        message: Message,
+    ) -> Iterator[bytes]:
+        """The method, the header and the body, in frames of at most the channel's size."""
+        expires_in = message.expires_in
+        expiration = None if expires_in is None else str(max(0, math.ceil(expires_in * 1000)))
+        properties = commands.Basic.Properties(
+            delivery_mode=_PERSISTENT,
+            message_id=identifier,
+            expiration=expiration,
+        )
+        body, size = message.body, channel.max_content_size
+        yield self._method(channel, routing_key)
+        yield marshal(ContentHeader(properties=properties, body_size=len(body)), channel.number)
+        for start in range(0, len(body), size):
+            yield marshal(ContentBody(body[start : start + size]), channel.number)
+
+    def _method(self, channel: Channel, routing_key: str) -> bytes:
+        key = (channel.number, routing_key)
+        if key not in self._methods:
+            if len(self._methods) >= _METHODS:
+                self._methods.clear()
+            publish = commands.Basic.Publish(routing_key=routing_key, mandatory=True)
+            self._methods[key] = marshal(publish, channel.number)
+        return self._methods[key]
+
+
+class Unconfirmed:
+    """Messages that were sent and not confirmed; aiormq matches confirmations with their numbers."""
+
+    def __init__(self) -> None:
+        #: By confirmation, the channel and the identifier that the message was sent with.
+        self._sent: dict[Confirmation, tuple[Channel, str]] = {}
+
+    def add(self, channel: Channel, message_id: str, confirmation: Confirmation) -> str:
+        """Expect the confirmation of the channel's next message; the identifier to send it with."""
+        channel.delivery_tag += 1
+        tag = channel.delivery_tag
+        tags = channel.message_id_delivery_tag
+        identifier = message_id if message_id not in tags else f"{message_id}:{tag}"
+        channel.confirmations[tag] = confirmation
+        tags[identifier] = tag
+        self._sent[confirmation] = (channel, identifier)
+        return identifier
+
+    def remove(self, confirmation: Confirmation) -> None:
+        """The caller waits no more: a message that is returned later must not find the caller's future."""
+        if sent := self._sent.pop(confirmation, None):
+            channel, identifier = sent
+            channel.message_id_delivery_tag.pop(identifier, None)
+
+    def fail(self, channel: Channel) -> None:
+        """The channel is lost: nothing that was sent over it is confirmed any more."""
+        for confirmation, (place, _) in list(self._sent.items()):
+            if place is channel and not confirmation.done():
+                confirmation.set_exception(BrokerAway())
+
+
 class Publisher:
     """Publishes on one channel of its link, kept open by `run`.
 
-    aiormq's own publish takes a lock, a task group's worth of futures and a write for each message; here the messages of a
-    turn are numbered and written together and aiormq only matches the broker's confirmations with their numbers.
+    aiormq's own publish takes a lock, a task group's worth of futures and a write for each message; here the
+    messages of a turn of the event loop are numbered and written together.
     """
 
     def __init__(self, link: Link, topology: Topology, retry_after: float) -> None:
@@ -45,9 +114,9 @@ class Publisher:
         self._channel: Channel | None = None
         self._open = asyncio.Event()
         self._closed = False
-        self._methods: dict[tuple[int, str], bytes] = {}
+        self._encoder = MessageEncoder()
         self._posted: list[tuple[str, Message, Confirmation]] = []
-        self._unconfirmed: dict[Confirmation, tuple[Channel, str]] = {}
+        self._unconfirmed = Unconfirmed()
 
     async def run(self) -> None:
         """Keep the channel until cancelled."""
@@ -90,9 +159,8 @@ class Publisher:
         except TimeoutError as error:
             raise BrokerAway("The message broker did not confirm in time") from error
         finally:
-            if confirmation is not None and (sent := self._unconfirmed.pop(confirmation, None)):
-                # A message returned after its caller gave up must not find the caller's future.
-                sent[0].message_id_delivery_tag.pop(sent[1], None)
+            if confirmation is not None:
+                self._unconfirmed.remove(confirmation)
 
     def close(self) -> None:
         """Refuse everything from now on."""
@@ -127,48 +195,29 @@ class Publisher:
             for _, _, confirmation in wanted:
                 confirmation.set_exception(BrokerAway())
             return
-        payload = b"".join(part for post in wanted for part in self._number(channel, *post))
+        payload = b"".join(part for post in wanted for part in self._expect(channel, *post))
         if payload:
             channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
 
-    def _number(self, channel: Channel, routing_key: str, message: Message, confirmation: Confirmation) -> Iterator[bytes]:
-        """Expect the confirmation of the channel's next message, and return that message's frames."""
-        channel.delivery_tag += 1
-        tag = channel.delivery_tag
-        identifier = message.id if message.id not in channel.message_id_delivery_tag else f"{message.id}:{tag}"
-        channel.confirmations[tag] = confirmation
-        channel.message_id_delivery_tag[identifier] = tag
-        self._unconfirmed[confirmation] = (channel, identifier)
-        expiration = None if message.expires_in is None else str(max(0, math.ceil(message.expires_in * 1000)))
-        properties = commands.Basic.Properties(delivery_mode=_PERSISTENT, message_id=identifier, expiration=expiration)
-        body, size = message.body, channel.max_content_size
-        yield self._method(channel, routing_key)
-        yield marshal(ContentHeader(properties=properties, body_size=len(body)), channel.number)
-        for start in range(0, len(body), size):
-            yield marshal(ContentBody(body[start : start + size]), channel.number)
-
-    def _method(self, channel: Channel, routing_key: str) -> bytes:
-        """The first frame of a publish, which is the same for every message of a queue."""
-        key = (channel.number, routing_key)
-        if key not in self._methods:
-            if len(self._methods) >= _METHODS:
-                self._methods.clear()
-            self._methods[key] = marshal(commands.Basic.Publish(routing_key=routing_key, mandatory=True), channel.number)
-        return self._methods[key]
+    def _expect(
+        self,
+        channel: Channel,
+        routing_key: str,
+        message: Message,
+        confirmation: Confirmation,
+    ) -> Iterator[bytes]:
+        """The frames of the channel's next message, whose confirmation is expected from now on."""
+        identifier = self._unconfirmed.add(channel, message.id, confirmation)
+        return self._encoder.frames(channel, routing_key, identifier, message)
 
     async def _start(self, connection: Connection) -> asyncio.Future[None]:
         await self._topology.declare_dead_letters(connection)
         channel = await open_channel(connection, confirms=True)
         lost = closed(channel)
-        lost.add_done_callback(lambda _: self._give_up(channel))
+        lost.add_done_callback(lambda _: self._unconfirmed.fail(channel))
         self._channel = channel
         self._open.set()
         return lost
-
-    def _give_up(self, channel: Channel) -> None:
-        for confirmation, (place, _) in list(self._unconfirmed.items()):
-            if place is channel and not confirmation.done():
-                confirmation.set_exception(BrokerAway())
 
     async def ping(self) -> None:
         """Raise `BrokerAway` unless messages could be published now."""

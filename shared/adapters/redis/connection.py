@@ -74,18 +74,73 @@ def new_connection(pool: ConnectionPool) -> AbstractConnection:
     return connection
 
 
+class CommandConnection:
+    """A connection that is opened when it is needed, and carries one batch of commands at a time."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._connection: AbstractConnection | None = None
+        #: Whether a reply said that another server is meant.
+        self._misplaced = False
+
+    async def execute(self, batch: Sequence[_Command]) -> None:
+        """Send the commands together and settle each with its reply. Raises what `AWAY` lists."""
+        connection = await self._connected()
+        unknown = await self._converse(connection, batch)
+        if not unknown:
+            return
+        # The server does not have the script (any more), so it has done nothing.
+        texts = {command.script.text for command in unknown if command.script}
+        loads = [hiredis.pack_command(("SCRIPT", "LOAD", text)) for text in texts]  # type: ignore[arg-type]
+        await connection.send_packed_command(loads, check_health=False)
+        for _ in loads:
+            await connection.read_response()
+        for command in await self._converse(connection, unknown):
+            _settle(command, StoreAway("the store forgets its scripts"))
+
+    async def close(self) -> None:
+        """Give the connection up; the next batch opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _converse(self, connection: AbstractConnection, batch: Sequence[_Command]) -> list[_Command]:
+        """Send and settle; returns the commands whose script the server does not know."""
+        unknown = []
+        await connection.send_packed_command([command.data for command in batch], check_health=False)
+        for command in batch:
+            try:
+                _settle(command, await connection.read_response())
+            except NoScriptError:
+                unknown.append(command)
+            except ResponseError as error:
+                _settle(command, _refusal(error))
+                self._misplaced = self._misplaced or isinstance(error, _ELSEWHERE)
+        return unknown
+
+    async def _connected(self) -> AbstractConnection:
+        """The connection, unless the server closed it while nothing was said, or has become the wrong one."""
+        connection = self._connection
+        if connection is not None:
+            if connection.is_connected and not self._misplaced and not await connection.can_read():
+                return connection
+            await self.close()
+        self._misplaced = False
+        connection = self._connection = new_connection(self._pool)
+        await connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+
 class Commands:
-    """One connection, opened when it is needed and again after it was lost."""
+    """Commands of many callers, in batches over one connection, which is opened again after it was lost."""
 
     def __init__(self, pool: ConnectionPool, seconds: float, *, most: int = 512) -> None:
         """``seconds`` bounds an exchange, connecting included; ``most`` is the number of commands of one exchange."""
-        self._pool = pool
+        self._connection = CommandConnection(pool)
         self._seconds = seconds
         self._most = most
-        self._connection: AbstractConnection | None = None
         self._waiting: list[_Command] = []
         self._task: asyncio.Task[None] | None = None
-        self._misplaced = False
         self._closed = False
 
     @property
@@ -107,7 +162,7 @@ class Commands:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._drop()
+        await self._connection.close()
 
     def _enqueue(self, arguments: tuple[bytes | str | int, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -130,7 +185,7 @@ class Commands:
                     await self._attempt(batch)
         except BaseException:  # closed, or a fault of this code: no reply may be left on the connection
             self._fail(batch, "the store was closed")
-            await self._drop()
+            await self._connection.close()
             raise
         finally:
             self._task = None
@@ -138,11 +193,11 @@ class Commands:
     async def _attempt(self, batch: Sequence[_Command]) -> None:
         try:
             async with asyncio.timeout(self._seconds):
-                await self._exchange(batch)
+                await self._connection.execute(batch)
         except AWAY as error:
             log.warning("store.exchange_failed", error=type(error).__name__, commands=len(batch), waiting=len(self._waiting))
             self._fail(batch, f"the store does not answer ({type(error).__name__})")
-            await self._drop()
+            await self._connection.close()
 
     def _fail(self, batch: Sequence[_Command], reason: str) -> None:
         """End what was sent and what waits behind it: it has waited for the same silence."""
@@ -150,48 +205,6 @@ class Commands:
             if not command.future.done():
                 command.future.set_exception(StoreAway(reason))
         self._waiting = []
-
-    async def _exchange(self, batch: Sequence[_Command]) -> None:
-        connection = await self._connected()
-        unknown = await self._converse(connection, batch)
-        if unknown:  # the server does not have the script (any more), so it has done nothing
-            loads = [("SCRIPT", "LOAD", text) for text in {command.script.text for command in unknown if command.script}]
-            await connection.send_packed_command([hiredis.pack_command(load) for load in loads], check_health=False)  # type: ignore[arg-type]
-            for _ in loads:
-                await connection.read_response()
-            for command in await self._converse(connection, unknown):
-                _settle(command, StoreAway("the store forgets its scripts"))
-
-    async def _converse(self, connection: AbstractConnection, batch: Sequence[_Command]) -> list[_Command]:
-        """Send and settle; returns the commands whose script the server does not know."""
-        unknown = []
-        await connection.send_packed_command([command.data for command in batch], check_health=False)
-        for command in batch:
-            try:
-                _settle(command, await connection.read_response())
-            except NoScriptError:
-                unknown.append(command)
-            except ResponseError as error:
-                _settle(command, _refusal(error))
-                self._misplaced = self._misplaced or isinstance(error, _ELSEWHERE)
-        return unknown
-
-    async def _connected(self) -> AbstractConnection:
-        """The connection, unless the server closed it while nothing was said, or has become the wrong one."""
-        connection = self._connection
-        if connection is not None:
-            if connection.is_connected and not self._misplaced and not await connection.can_read():
-                return connection
-            await self._drop()
-        self._misplaced = False
-        connection = self._connection = new_connection(self._pool)
-        await connection.connect()  # type: ignore[no-untyped-call]
-        return connection
-
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
 
 
 class Lanes:

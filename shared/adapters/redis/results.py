@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from shared.adapters.redis.connection import Commands, Script
-from shared.adapters.redis.feed import Channel, Feed
+from shared.adapters.redis.event_pushes import EventPushes
+from shared.adapters.redis.pubsub import PubSub
 from shared.events import Event
 from shared.followers import PIECE_GONE, Follower, Followers, stored_event, stored_form
 from shared.ports import Entry
@@ -66,8 +65,6 @@ return done
 )
 #: Entries of one script call: it holds up everybody else's commands while it runs.
 _ENTRIES_AT_A_TIME = 64
-#: A job whose events were heard is remembered for at least this time (seconds); older jobs are read when followed.
-_REMEMBERED = 1.0
 #: The last byte of an identifier says that its caller waits (see `shared.job_ids`).
 _SYNCHRONOUS = "01"
 
@@ -100,29 +97,21 @@ class ResultKeys:
 
 
 class RedisResults:
-    """`shared.ports.ResultStore` over Redis."""
+    """`shared.ports.ResultStore` over Redis: the lists. `EventPushes` follows what is pushed."""
 
-    def __init__(self, commands: Commands, feed: Feed, keys: ResultKeys, shard: int | None) -> None:
+    def __init__(self, commands: Commands, pubsub: PubSub, keys: ResultKeys, shard: int | None) -> None:
         """``shard``: this process's own, None for one that makes no jobs."""
-        self._commands, self._feed, self._keys = commands, feed, keys
+        self._commands, self._keys = commands, keys
         self._followers = Followers(self._read_lists)
-        self._heard = _Heard()
-        self._own: Channel | None = None
-        if shard is not None:
-            self._own = feed.acquire(keys.waited_for(shard), self._receive_own)
-        feed.on_resume(self._resume)
+        own = None if shard is None else keys.waited_for(shard)
+        self._pushes = EventPushes(pubsub, self._followers, self._read, keys.channel, own)
 
     async def append(self, entries: Sequence[Entry]) -> list[bool]:
-        parts = [self._append_part(entries[i : i + _ENTRIES_AT_A_TIME]) for i in range(0, len(entries), _ENTRIES_AT_A_TIME)]
+        size = _ENTRIES_AT_A_TIME
+        parts = [self._append_part(entries[i : i + size]) for i in range(0, len(entries), size)]
         if len(parts) == 1:
             return [written == 1 for written in await parts[0]]
         return [written == 1 for replies in await asyncio.gather(*parts) for written in replies]
-
-    def _append_part(self, entries: Sequence[Entry]) -> asyncio.Future[list[int]]:
-        arguments: list[bytes | str | int] = [self._keys.ttl, self._keys.piece_ttl]
-        for entry in entries:
-            arguments.extend(self._keys.pushed(entry))
-        return self._commands.run(_APPEND_ALL, [self._keys.list(entry.job_id) for entry in entries], arguments)
 
     async def events(self, job_id: str, start: int = 0) -> list[Event]:
         return [stored_event(data) for data in await self._read(job_id, start)]
@@ -135,39 +124,27 @@ class RedisResults:
 
     async def count_attempt(self, job_id: str, change: int = 1) -> int:
         key = self._keys.attempts(job_id)
-        count, _ = await asyncio.gather(self._commands.send("INCRBY", key, change), self._commands.send("PEXPIRE", key, self._keys.ttl))
+        counting = self._commands.send("INCRBY", key, change)
+        keeping = self._commands.send("PEXPIRE", key, self._keys.ttl)
+        count, _ = await asyncio.gather(counting, keeping)
         return int(count)
 
     def follow(self, job_id: str) -> Follower:
-        """No command is sent for a job of this process that is new: its channel is subscribed, and nothing was pushed yet.
-
-        For any other job the channel is subscribed and the list read when its first event is waited for.
-        """
-        name = self._keys.channel(job_id)
-        if self._own is None or name != self._own.name:
-            visit = _Visit(self._feed, name, self._receive)
-            return Follower(self._followers, job_id, partial(self._catch_up, visit), visit.end)
-        if not self._own.live.done():
-            self._feed.require()  # better refused now than accepted and not heard of
-        elif self._heard.nothing_of(job_id):
-            return Follower(self._followers, job_id)
-        return Follower(self._followers, job_id, partial(self._catch_up, None))
+        return self._pushes.follow(job_id)
 
     async def check(self) -> None:
         """Raise `StoreAway` when a process that waits for results does not hear of them."""
-        if self._own is not None:
-            await self._feed.confirmed(self._own)
+        await self._pushes.check()
 
     async def close(self) -> None:
         await self._followers.close()
 
-    async def _catch_up(self, visit: _Visit | None, follower: Follower) -> None:
-        """Hear the job's pushes first, then read what was before: nothing can fall in between."""
-        if visit is not None:
-            await visit.begin()
-        elif self._own is not None:
-            await self._feed.confirmed(self._own)
-        self._followers.push_list(follower.job_id, 0, await self._read(follower.job_id, 0))
+    def _append_part(self, entries: Sequence[Entry]) -> asyncio.Future[list[int]]:
+        arguments: list[bytes | str | int] = [self._keys.ttl, self._keys.piece_ttl]
+        for entry in entries:
+            arguments.extend(self._keys.pushed(entry))
+        lists = [self._keys.list(entry.job_id) for entry in entries]
+        return self._commands.run(_APPEND_ALL, lists, arguments)
 
     async def _read_lists(self, places: Sequence[tuple[str, int]]) -> Sequence[Sequence[bytes]]:
         return list(await asyncio.gather(*(self._read(job_id, start) for job_id, start in places)))
@@ -179,73 +156,3 @@ class RedisResults:
         if PIECE_GONE in events:
             events = await self._commands.run(_READ, [name], [start])
         return events
-
-    def _receive(self, message: bytes) -> None:
-        job_id, index, event = message.split(b" ", 2)
-        self._followers.push(job_id.decode(), int(index), event)
-
-    def _receive_own(self, message: bytes) -> None:
-        job, index, event = message.split(b" ", 2)
-        job_id = job.decode()
-        self._heard.add(job_id)
-        self._followers.push(job_id, int(index), event)
-
-    def _resume(self) -> None:
-        self._heard = _Heard()
-        self._followers.reread()
-
-
-class _Visit:
-    """A follower's use of another shard's channel, from its first wait to its end."""
-
-    def __init__(self, feed: Feed, name: str, receive: Callable[[bytes], None]) -> None:
-        self._feed, self._name, self._receive = feed, name, receive
-        self._channel: Channel | None = None
-
-    async def begin(self) -> None:
-        if self._channel is None:
-            self._channel = self._feed.acquire(self._name, self._receive)
-        await self._feed.confirmed(self._channel)
-
-    def end(self, _: Follower) -> None:
-        if self._channel is not None:
-            self._feed.release(self._channel)
-            self._channel = None
-
-
-class _Heard:
-    """The jobs of which something was pushed lately, so that a job of which nothing was pushed is known to be new."""
-
-    def __init__(self) -> None:
-        self._since = time.time()
-        self._turned = time.monotonic()
-        self._young: set[str] = set()
-        self._old: set[str] = set()
-
-    def add(self, job_id: str) -> None:
-        self._turn()
-        self._young.add(job_id)
-
-    def nothing_of(self, job_id: str) -> bool:
-        """Whether nothing can have been pushed before: the job was made here, after listening began, and is not known."""
-        self._turn()
-        created = _created(job_id)
-        return (
-            created is not None
-            and self._since <= created <= time.time() < created + _REMEMBERED
-            and job_id not in self._young
-            and job_id not in self._old
-        )
-
-    def _turn(self) -> None:
-        now = time.monotonic()
-        if now - self._turned >= _REMEMBERED:
-            self._old, self._young, self._turned = self._young, set(), now
-
-
-def _created(job_id: str) -> float | None:
-    """When an identifier was made, seconds since 1970; None for text that is none."""
-    try:
-        return int(job_id[:8] + job_id[9:13], 16) / 1000
-    except ValueError:
-        return None

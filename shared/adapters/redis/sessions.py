@@ -9,14 +9,12 @@ and its replicas, not for a cluster.
 
 from __future__ import annotations
 
-import asyncio
-import random
-from functools import partial
+from dataclasses import dataclass
 
 from shared.adapters.redis.connection import Commands, Script
-from shared.adapters.redis.feed import Feed
+from shared.adapters.redis.parked import ParkedFrames
+from shared.adapters.redis.pubsub import PubSub
 from shared.adapters.redis.results import APPEND, ResultKeys
-from shared.errors import StoreAway
 from shared.jobs import Turn
 from shared.ports import Entry, Snapshot
 from shared.settings import Settings
@@ -120,37 +118,71 @@ return found
 )
 #: Closing turns handed out at a time; the next call hands out more.
 _CLAIMS_AT_A_TIME = 100
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between tries to read what a lost connection may have missed
+
+
+class SessionKeys:
+    """Names of keys and channels."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix, self._given_up = f"{namespace}:session:", f"{namespace}:given_up:"
+        #: The sorted set of when each session falls silent.
+        self.expiries = f"{namespace}:sessions"
+
+    def session(self, session: str) -> str:
+        """The hash of a session, and its channel."""
+        return self.prefix + session
+
+    def given_up(self, session: str) -> str:
+        """The numbers that were given up out of turn."""
+        return self._given_up + session
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """How long things last, in milliseconds."""
+
+    #: From the last frame to silence.
+    session: int
+    #: What is known of a session.
+    record: int
+    #: The claim on a session's closing.
+    lease: int
+    #: A session that could not be closed.
+    closing: int
+    #: A frame under way.
+    job: int
+
+    @classmethod
+    def of(cls, settings: Settings, result_ms: int) -> _Times:
+        session = _milliseconds(settings.session_seconds)
+        lease, closing = settings.closing_lease_seconds, settings.closing_seconds
+        job = _milliseconds(settings.deadline_seconds)
+        return cls(session, session + result_ms, _milliseconds(lease), _milliseconds(closing), job)
 
 
 class RedisSessions:
     """`shared.ports.SessionStore` over Redis."""
 
-    def __init__(self, commands: Commands, feed: Feed, results: ResultKeys, settings: Settings) -> None:
-        self._commands, self._feed, self._results = commands, feed, results
-        self._prefix, self._expiries = f"{settings.namespace}:session:", f"{settings.namespace}:sessions"
-        self._ahead = f"{settings.namespace}:given_up:"
-        self._session_ms = max(1, round(settings.session_seconds * 1000))
-        self._record_ms = self._session_ms + results.ttl
-        self._lease_ms = max(1, round(settings.closing_lease_seconds * 1000))
-        self._closing_ms = max(1, round(settings.closing_seconds * 1000))
-        self._job_ms = max(1, round(settings.deadline_seconds * 1000))
-        self._parked: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
-        self._reading: set[asyncio.Task[None]] = set()
-        feed.on_resume(self._resume)
+    def __init__(self, commands: Commands, pubsub: PubSub, results: ResultKeys, settings: Settings) -> None:
+        self._commands, self._results = commands, results
+        self._keys = SessionKeys(settings.namespace)
+        self._times = _Times.of(settings, results.ttl)
+        self._parked = ParkedFrames(pubsub, self._keys.session, self._read_finished)
 
     async def number(self, session: str) -> int:
-        arguments = (session, self._session_ms, self._record_ms)
-        return int(await self._commands.run(_NUMBER, (self._prefix + session, self._expiries), arguments))
+        keys = (self._keys.session(session), self._keys.expiries)
+        arguments = (session, self._times.session, self._times.record)
+        return int(await self._commands.run(_NUMBER, keys, arguments))
 
     async def load(self, session: str) -> Snapshot:
-        reply = await self._commands.send("HMGET", self._prefix + session, "state", "finished", "numbered", "skipped")
+        key = self._keys.session(session)
+        reply = await self._commands.send("HMGET", key, "state", "finished", "numbered", "skipped")
         state, finished, numbered, skipped = reply
         return Snapshot(state, int(finished or 0), int(numbered or 0), int(skipped or 0))
 
     async def save(self, turn: Turn, seen: Snapshot | None, state: bytes | None, entry: Entry | None) -> bool:
-        session = self._prefix + turn.session
-        keys = [session, self._ahead + turn.session, self._expiries]
+        session = self._keys.session(turn.session)
+        keys = [session, self._keys.given_up(turn.session), self._keys.expiries]
         arguments: list[bytes | str | int] = [
             turn.number,
             "" if seen is None else seen.finished,
@@ -158,8 +190,8 @@ class RedisSessions:
             int(state is not None),
             state or b"",
             turn.session,
-            self._session_ms,
-            self._record_ms,
+            self._times.session,
+            self._times.record,
             session,
         ]
         if entry is not None:
@@ -168,57 +200,23 @@ class RedisSessions:
         return bool(await self._commands.run(_SAVE, keys, arguments))
 
     async def advanced(self, session: str, number: int) -> None:
-        channel = self._feed.acquire(self._prefix + session, partial(self._advance, session))
-        parked = (number, asyncio.get_running_loop().create_future())
-        self._parked.setdefault(session, []).append(parked)
-        try:
-            await self._feed.confirmed(channel)
-            await self._read(session)
-            await parked[1]
-        finally:
-            self._feed.release(channel)
-            self._leave(session, parked)
+        await self._parked.wait(session, number)
 
     async def expired(self, *, every: bool = False) -> list[Turn]:
-        most = -1 if every else _CLAIMS_AT_A_TIME
-        arguments = (self._prefix, self._lease_ms, self._closing_ms, self._job_ms, most, int(every))
-        reply = await self._commands.run(_EXPIRED, (self._expiries,), arguments)
-        return [Turn(name.decode(), number, closing=True) for name, number in zip(reply[::2], reply[1::2], strict=True)]
+        most, times = -1 if every else _CLAIMS_AT_A_TIME, self._times
+        arguments = (self._keys.prefix, times.lease, times.closing, times.job, most, int(every))
+        reply = await self._commands.run(_EXPIRED, (self._keys.expiries,), arguments)
+        claimed = zip(reply[::2], reply[1::2], strict=True)
+        return [Turn(name.decode(), number, closing=True) for name, number in claimed]
 
     async def close(self) -> None:
-        """Give up what `_resume` began; whoever is parked is bounded by its caller."""
-        for task in self._reading:
-            task.cancel()
-        if self._reading:
-            await asyncio.wait(self._reading)
+        """Ask for nothing any more; whoever waits for a frame is bounded by its caller."""
+        await self._parked.close()
 
-    async def _read(self, session: str) -> None:
-        self._advance(session, await self._commands.send("HGET", self._prefix + session, "finished") or b"0")
+    async def _read_finished(self, session: str) -> bytes | None:
+        finished: bytes | None = await self._commands.send("HGET", self._keys.session(session), "finished")
+        return finished
 
-    def _advance(self, session: str, finished: bytes) -> None:
-        reached = int(finished)
-        for number, future in self._parked.get(session, ()):
-            if number <= reached and not future.done():
-                future.set_result(None)
 
-    def _leave(self, session: str, parked: tuple[int, asyncio.Future[None]]) -> None:
-        waiting = self._parked[session]
-        waiting.remove(parked)
-        if not waiting:
-            del self._parked[session]
-
-    def _resume(self) -> None:
-        """Messages may have been lost: ask for each session in which a frame is parked."""
-        for session in self._parked:
-            task = asyncio.get_running_loop().create_task(self._read_again(session))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
-
-    async def _read_again(self, session: str) -> None:
-        pause = _FIRST_PAUSE
-        while session in self._parked:
-            try:
-                return await self._read(session)
-            except StoreAway:
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, keeps no secret
-                pause = min(pause * 2, _LONGEST_PAUSE)
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from shared.adapters.redis.blobs import RedisBlobs, RedisIdempotency
 from shared.adapters.redis.connection import Commands, Lanes, make_pool
-from shared.adapters.redis.feed import Feed
 from shared.adapters.redis.letters import RedisLetters
 from shared.adapters.redis.meter import RedisMeter
 from shared.adapters.redis.operations import RedisCensus, RedisWorkers
+from shared.adapters.redis.pubsub import PubSub
 from shared.adapters.redis.results import RedisResults, ResultKeys
 from shared.adapters.redis.sessions import RedisSessions
 from shared.adapters.redis.streams import RedisStreams
@@ -33,14 +33,14 @@ async def open_stores(settings: Settings, shard: int | None) -> AsyncIterator[St
         open_things.push_async_callback(commands.close)
         lanes = Lanes(pool, settings.store_seconds)
         open_things.push_async_callback(lanes.close)
-        feed = Feed(pool, settings.store_seconds)
-        open_things.push_async_callback(feed.close)
+        pubsub = PubSub(pool, settings.store_seconds)
+        open_things.push_async_callback(pubsub.close)
         keys = ResultKeys(settings.namespace, settings.result_seconds, settings.piece_seconds)
-        results = RedisResults(commands, feed, keys, shard)
+        results = RedisResults(commands, pubsub, keys, shard)
         open_things.push_async_callback(results.close)
-        sessions = RedisSessions(commands, feed, keys, settings)
+        sessions = RedisSessions(commands, pubsub, keys, settings)
         open_things.push_async_callback(sessions.close)
-        streams = RedisStreams(commands, feed, settings)
+        streams = RedisStreams(commands, pubsub, settings)
         open_things.callback(streams.close)
 
         async def ping() -> None:

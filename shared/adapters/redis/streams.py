@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 
 from shared.adapters.redis.connection import Commands, Script
-from shared.adapters.redis.feed import Channel, Feed
+from shared.adapters.redis.pubsub import PubSub
+from shared.adapters.redis.subscriptions import Channel
 from shared.errors import StreamEnded, StreamTaken
 from shared.ports import StreamView
 from shared.settings import Settings
@@ -77,15 +78,15 @@ return 1
 class RedisStreams:
     """`shared.ports.StreamStore` over Redis."""
 
-    def __init__(self, commands: Commands, feed: Feed, settings: Settings) -> None:
-        self._commands, self._feed = commands, feed
+    def __init__(self, commands: Commands, pubsub: PubSub, settings: Settings) -> None:
+        self._commands, self._pubsub = commands, pubsub
         self._stream, self._frames = f"{settings.namespace}:stream:", f"{settings.namespace}:frames:"
         self._session_ms = max(1, round(settings.session_seconds * 1000))
         self._kept_ms = self._session_ms + round((settings.stream_frame_seconds + LINGER_SECONDS) * 1000)
         self._kept = settings.stream_unread
         self._channels: dict[str, Channel] = {}
         self._followers = StreamFollowers(self._listen, self._leave)
-        feed.on_resume(self._followers.recheck_all)
+        pubsub.on_resume(self._followers.recheck_all)
 
     async def begin(self, stream: str, about: bytes) -> None:
         await self._commands.run(_BEGIN, (self._stream + stream,), (about, self._session_ms, self._kept_ms))
@@ -116,15 +117,15 @@ class RedisStreams:
 
     async def _hear_and_read(self, stream: str, after: int) -> StreamView | None:
         """Hear the pushes first, then read what was before: nothing can fall in between."""
-        await self._feed.confirmed(self._channels[stream])
+        await self._pubsub.confirmed(self._channels[stream])
         return await self.read(stream, after)
 
     def _listen(self, stream: str) -> None:
         receive: Callable[[bytes], None] = partial(self._receive, stream)
-        self._channels[stream] = self._feed.acquire(self._stream + stream, receive)
+        self._channels[stream] = self._pubsub.acquire(self._stream + stream, receive)
 
     def _leave(self, stream: str) -> None:
-        self._feed.release(self._channels.pop(stream))
+        self._pubsub.release(self._channels.pop(stream))
 
     def _receive(self, stream: str, message: bytes) -> None:
         number, _, frame = message.partition(b" ")
