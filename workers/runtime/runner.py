@@ -67,9 +67,8 @@ class Runner:
         stuck = partial(on_stuck, self.name)
         self._tasks = BackgroundTasks(partial(_failed, self.name, stuck))
         attempts = Attempts(stores.results, self.name, policy)
-        requeue = Requeue(broker, self.queue, attempts, policy)
-        pause = policy.retry_pause
-        self._settler = Settler(broker, stores, self.name, attempts=policy.attempts, retry_pause=pause)
+        requeue = Requeue(broker, self.name, self.queue, attempts, policy)
+        self._settler = Settler(broker, stores, self.name, policy, requeue)
         threads = ModelThreads(service, self._activity, pool, stores.results, policy, self._tasks, stuck)
         self._dispatcher = Dispatcher(threads, attempts, requeue, policy, self._tasks, self._settle)
         self._admission = Admission(service, stores, policy, self._settler, requeue, self._dispatcher)
