@@ -11,7 +11,7 @@ from accounts.tables import AccountRow
 
 
 async def find_account(session: AsyncSession, email: str, *, lock: bool = False) -> AccountRow:
-    """The account with this e-mail address; with ``lock``, others wait to change it. Raises `AccountUnknown`."""
+    """The account with this e-mail address; with ``lock``, others wait for it. Raises `AccountUnknown`."""
     chosen = select(AccountRow).where(AccountRow.email_key == email_key(email))
     row = await session.scalar(chosen.with_for_update() if lock else chosen)
     if row is None:
