@@ -29,8 +29,8 @@ LAST_WORD_SECONDS = 5.0
 class Answers:
     """A context manager that gathers while it is open; `take` gives what has come.
 
-    One task hears of frames, another waits for their ends, in order. Neither waits for the reader: one that is
-    too far behind finds `failed` done.
+    One task hears of frames, another waits for their ends, in order. Neither waits for the reader: one that
+    is too far behind finds `failed` done.
     """
 
     def __init__(self, gate: Gate, stream: FrameStream, after: int) -> None:
