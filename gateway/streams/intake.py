@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.http.parsing import ATTACHMENT, Document
-from gateway.jobs.submit import Request, read_envelope
+from gateway.jobs.requests import Request, read_envelope
 from gateway.state import Gate
 from gateway.streams.access import FrameStream, default_data_field, is_file
 from gateway.streams.places import Place, Places

@@ -20,7 +20,7 @@ from database.engine import Database
 from gateway.app import open_gate
 from gateway.http.parsing import Document
 from gateway.jobs.documents import expired_or_lost, job_document
-from gateway.jobs.submit import Request, read_envelope
+from gateway.jobs.requests import Request, read_envelope
 from sensorium.migrate import migrate
 from sensorium.processes.adapters import open_broker, open_stores
 from shared.errors import QueueFull
