@@ -15,7 +15,8 @@ from workers.scene.clock import MAX_STEP, Step
 Array = npt.NDArray[Any]
 
 #: Somebody whose head went no further than this in so many seconds stood still all the while: in upper bodies
-#: (about 0.85 m), where coming nearer or going away counts as the change of the size's logarithm times the other.
+#: (about 0.85 m), where coming nearer or going away counts as the change of the size's logarithm times the
+#: other.
 STILL_SECONDS, STILL_DISTANCE, STILL_NEARER = 1.0, 0.25, 0.7
 #: Within this distance somebody is at a place already, or still.
 STILL_NEAR = 0.1
