@@ -102,7 +102,7 @@ async def _delete(args: Namespace, accounts: Accounts) -> None:
 
 
 async def _add_stream(args: Namespace, accounts: Accounts) -> None:
-    secret = await accounts.add_stream(args.email, args.name)
+    secret = await accounts.streams.add(args.email, args.name)
     if args.json:
         print_json(asdict(secret))
     else:
@@ -110,7 +110,7 @@ async def _add_stream(args: Namespace, accounts: Accounts) -> None:
 
 
 async def _streams(args: Namespace, accounts: Accounts) -> None:
-    found = await accounts.streams(args.email)
+    found = await accounts.streams.of(args.email)
     if args.json:
         print_json([asdict(stream) for stream in found])
         return

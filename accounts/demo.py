@@ -44,4 +44,4 @@ async def ensure_demo(accounts: Accounts, password: str | None) -> DemoAccount:
         await accounts.create_account(DEMO_EMAIL, chosen, Plan.ENTERPRISE)
     except EmailTaken:
         await accounts.set_password(DEMO_EMAIL, chosen)
-    return DemoAccount(DEMO_EMAIL, chosen, await accounts.put_demo_stream(DEMO_EMAIL, "Demo"))
+    return DemoAccount(DEMO_EMAIL, chosen, await accounts.streams.put_demo(DEMO_EMAIL, "Demo"))

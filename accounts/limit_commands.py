@@ -113,12 +113,13 @@ async def _used(email: str | None, accounts: Accounts) -> AsyncIterator[AccountU
 
 
 async def _privacy(args: Namespace, accounts: Accounts) -> None:
-    stream = next((one for one in await accounts.streams(args.email) if one.client_id == args.stream), None)
+    streams = await accounts.streams.of(args.email)
+    stream = next((one for one in streams if one.client_id == args.stream), None)
     if stream is None:
         raise StreamUnknown
     off = known_analyses({*stream.off, *args.off} - set(args.on))
     if off != stream.off:
-        await accounts.set_off(stream, off)
+        await accounts.streams.set_off(stream, off)
     if args.json:
         print_json({name: name not in off for name in ANALYSES})
         return

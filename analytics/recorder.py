@@ -11,6 +11,7 @@ import time
 
 from accounts.model import is_client_id
 from analytics.store import Told, Visits
+from analytics.writing import VisitWriter
 from database.engine import Database
 from shared import metrics
 from shared.errors import BrokerAway, StoreAway
@@ -38,7 +39,8 @@ class Recorder:
     def __init__(self, settings: Settings, broker: Broker, visits: Visits) -> None:
         self._settings, self._broker, self._visits = settings, broker, visits
         self._inbox: list[Delivery] = []
-        self._arrived, self._written, self._stopping = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._arrived, self._written = asyncio.Event(), asyncio.Event()
+        self._writer = VisitWriter(visits, settings.retry_pause_seconds)
         self._busy = False
         self._consumer: Consumer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,7 +98,7 @@ class Recorder:
                 continue
 
     async def _finish_writing(self) -> None:
-        self._stopping.set()
+        self._writer.stop()
         self._arrived.set()
         if self._tasks:
             await asyncio.wait(self._tasks[:1])
@@ -108,43 +110,16 @@ class Recorder:
 
     async def _keep_writing(self) -> None:
         batch = self._settings.recorder_batch
-        while self._inbox or not self._stopping.is_set():
+        while self._inbox or not self._writer.stopping:
             await self._arrived.wait()
             self._arrived.clear()
             while self._inbox:
                 deliveries, self._inbox = self._inbox[:batch], self._inbox[batch:]
                 self._busy = True
-                await self._write([(delivery, told) for delivery in deliveries if (told := _decoded(delivery)) is not None])
+                decoded = [(delivery, _decoded(delivery)) for delivery in deliveries]
+                await self._writer.write([(delivery, told) for delivery, told in decoded if told is not None])
                 self._busy = False
                 self._written.set()
-
-    async def _write(self, told: list[tuple[Delivery, Told]]) -> None:
-        """Until it is done: handing visits back while the database is away would use up their deliveries, and they would be lost."""
-        while told:
-            try:
-                dropped = await self._visits.write([visit for _, visit in told])
-            except StoreAway as error:
-                log.warning("recorder.store_away", deliveries=len(told), reason=error.message)
-                if await self._stops_within(self._settings.retry_pause_seconds):
-                    for delivery, _ in told:
-                        delivery.reject(requeue=True)
-                    return
-            except Exception as error:  # noqa: BLE001 - one odd visit must not end the recording
-                await self._write_one_by_one(told, error)
-                return
-            else:
-                _settle(told, dropped)
-                return
-
-    async def _write_one_by_one(self, told: list[tuple[Delivery, Told]], error: Exception) -> None:
-        """The database refuses one of these: the others must not suffer for it."""
-        if len(told) > 1:
-            for one in told:
-                await self._write([one])
-            return
-        log.error("visit.refused", error=type(error).__name__)
-        metrics.VISITS_DROPPED.labels("refused").inc()
-        told[0][0].reject(requeue=False)
 
     async def _keep_forgetting(self) -> None:
         days = self._settings.visit_days
@@ -157,22 +132,6 @@ class Recorder:
                 metrics.VISITS_DELETED.inc(deleted)
                 log.info("visits.forgotten", count=deleted)
             await asyncio.sleep(_FORGET_EVERY)
-
-    async def _stops_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
-
-
-def _settle(told: list[tuple[Delivery, Told]], dropped: int) -> None:
-    metrics.VISITS_WRITTEN.inc(len(told) - dropped)
-    if dropped:
-        metrics.VISITS_DROPPED.labels("no_stream").inc(dropped)
-        log.warning("visits.dropped", reason="no_stream", count=dropped)
-    for delivery, _ in told:
-        delivery.ack()
 
 
 def _decoded(delivery: Delivery) -> Told | None:

@@ -68,7 +68,8 @@ def _admit(request: web.Request, access: Access) -> None:
 
 
 async def _find_stream(request: web.Request) -> None:
-    found = await console_of(request).accounts.stream(signed_in(request).id, request.match_info[_STREAM])
+    streams = console_of(request).accounts.streams
+    found = await streams.find(signed_in(request).id, request.match_info[_STREAM])
     if found is None:
         raise NotFound("there is no such stream")
     request[STREAM] = found

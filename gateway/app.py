@@ -127,7 +127,7 @@ async def open_gate(
 
 def _authenticator(settings: Settings, accounts: Accounts, proxies: TrustedProxies) -> Authenticator:
     fresh, stale = settings.credentials_seconds, settings.credentials_stale_seconds
-    return Authenticator(accounts, cache_seconds=fresh, stale_seconds=stale, proxies=proxies)
+    return Authenticator(accounts.credentials, cache_seconds=fresh, stale_seconds=stale, proxies=proxies)
 
 
 def _proxies(settings: Settings) -> TrustedProxies:

@@ -45,9 +45,10 @@ async def _from_database(wanted: str) -> StreamSecret:
     settings = read_settings()
     try:
         async with open_accounts(with_secret(settings)) as accounts:
-            every = [stream for account in await accounts.accounts() for stream in await accounts.streams(account.email)]
+            known = await accounts.accounts()
+            every = [stream for account in known for stream in await accounts.streams.of(account.email)]
             found = [stream for stream in every if wanted in (stream.client_id, stream.name)]
-            if len(found) == 1 and (secret := await accounts.reveal(found[0])) is not None:
+            if len(found) == 1 and (secret := await accounts.streams.reveal(found[0])) is not None:
                 return secret
     except Unavailable as error:
         raise Unavailable(f"--stream {wanted}: the database cannot be asked ({error.message}); {_OTHERWISE}") from None

@@ -16,7 +16,7 @@ from shared.errors import NotFound
 
 async def page(request: web.Request) -> web.Response:
     """``GET /playground``: with ``stream`` and ``service`` to begin with."""
-    streams = await console_of(request).accounts.streams(signed_in(request).email)
+    streams = await console_of(request).accounts.streams.of(signed_in(request).email)
     wanted = request.query.get("stream", "")
     stream = next((one for one in streams if one.client_id == wanted), streams[0] if streams else None)
     catalog = gate_of(request).offers.without(stream.off if stream else ())
@@ -33,7 +33,7 @@ async def page(request: web.Request) -> web.Response:
 
 async def access(request: web.Request) -> web.Response:
     """``GET /playground/{stream}/access``: what the scripts need to be a client of the API."""
-    secret = await console_of(request).accounts.reveal(stream_of(request))
+    secret = await console_of(request).accounts.streams.reveal(stream_of(request))
     if secret is None:
         raise NotFound("there is no such stream")
     body = {"client_id": secret.client_id, "access_token": secret.access_token, "gate": gate_url(request)}

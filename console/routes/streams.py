@@ -73,7 +73,7 @@ async def add(request: web.Request) -> web.Response:
     try:
         if to_plan(form.get("plan", account.plan.value)) is not account.plan:
             return await _new_page(request, 400, error=f"Your account has the plan {account.plan.value}.", name=name[:100])
-        secret = await console_of(request).accounts.add_stream(account.email, name)
+        secret = await console_of(request).accounts.streams.add(account.email, name)
     except (NameInvalid, PlanUnknown, StreamLimitReached) as error:
         return await _new_page(request, 400, error=str(error), name=name[:100])
     log.info("audit.stream_added", account=account.id, stream=secret.client_id)
@@ -89,7 +89,7 @@ async def credentials(request: web.Request) -> web.Response:
     """``GET /streams/{stream}/credentials``: the page with client_id and access_token in it, and lines to paste."""
     stream = stream_of(request)
     try:
-        secret = await console_of(request).accounts.reveal(stream)
+        secret = await console_of(request).accounts.streams.reveal(stream)
     except SecretKeyChanged:
         return await _stream_page(request, error=f"{SecretKeyChanged.__doc__} Make a new access token to go on.")
     if secret is None:
@@ -121,7 +121,7 @@ async def rename(request: web.Request) -> web.Response:
     """``POST /streams/{stream}/rename``: ``name``."""
     stream = stream_of(request)
     try:
-        await console_of(request).accounts.rename_stream(stream, form_of(request).get("name", ""))
+        await console_of(request).accounts.streams.rename(stream, form_of(request).get("name", ""))
     except NameInvalid as error:
         return await _stream_page(request, 400, error=str(error))
     return see(f"/streams/{stream.client_id}?done=renamed")
@@ -130,7 +130,7 @@ async def rename(request: web.Request) -> web.Response:
 async def rotate(request: web.Request) -> web.Response:
     """``POST /streams/{stream}/rotate``: a new access token; the old one is void in this process at once, in others within a minute."""
     stream, state = stream_of(request), console_of(request)
-    if await state.accounts.rotate(stream) is None:
+    if await state.accounts.streams.rotate(stream) is None:
         raise NotFound(_GONE)
     state.forget_credentials()
     log.info("audit.credentials_rotated", account=stream.account, stream=stream.client_id)
@@ -141,7 +141,7 @@ async def privacy(request: web.Request) -> web.Response:
     """``POST /streams/{stream}/privacy``: ``analysis``, once for each that is on; all others are off from now on."""
     stream, state = stream_of(request), console_of(request)
     on = form_of(request).getall("analysis", [])
-    await state.accounts.set_off(stream, [name for name in ANALYSES if name not in on])
+    await state.accounts.streams.set_off(stream, [name for name in ANALYSES if name not in on])
     state.forget_credentials()
     log.info("audit.privacy_set", account=stream.account, stream=stream.client_id, on=[name for name in ANALYSES if name in on])
     return see(f"/streams/{stream.client_id}?done=privacy")
@@ -152,7 +152,7 @@ async def delete(request: web.Request) -> web.Response:
     stream, state = stream_of(request), console_of(request)
     if form_of(request).get("name", "").strip() != stream.name:
         return await _stream_page(request, 400, error="To delete the stream, write its name as it is above.")
-    await state.accounts.delete_stream(stream)
+    await state.accounts.streams.delete(stream)
     state.forget_credentials()
     log.info("audit.stream_deleted", account=stream.account, stream=stream.client_id)
     return see("/streams")

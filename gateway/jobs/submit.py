@@ -5,31 +5,31 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from accounts.credentials import Tenant
-from gateway.http.parsing import Document
 from gateway.jobs.availability import Availability
 from gateway.jobs.backlog import Backlog
 from gateway.jobs.files import RequestFiles
 from gateway.jobs.metering import Metering
-from shared import metrics, trace
+from gateway.jobs.publishing import JobPublisher
+from gateway.jobs.requests import ENVELOPE_KEYS, Draft, Envelope, Request
+from shared import metrics
 from shared.errors import IdempotencyConflict, InvalidParameter, PerceptionError, QueueFull, StoreAway
 from shared.events import Event
 from shared.job_ids import JobIds
-from shared.jobs import EXPIRY_SLACK, Job, Turn, blob_place, job_files_of, owner_of, queue_of, session_key
+from shared.jobs import owner_of
 from shared.log import get_logger
-from shared.ports import Broker, Message, Stores
+from shared.ports import Broker, Stores
 from shared.settings import Settings
 from webhooks.dispatcher import WebhookDispatcher
-from webhooks.egress import MOST_CHARACTERS, check_url
+from webhooks.egress import check_url
 from webhooks.model import Delivery
 from workers.catalog import ServiceType
 from workers.composing import ComposedInput
@@ -37,53 +37,6 @@ from workers.contract import MediaLimits, invalid_parameter
 
 log = get_logger(__name__)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-
-
-class State(BaseModel):
-    """What a client keeps to tie its requests together."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    session_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="Chosen by the client, private to its credentials")
-
-
-class Webhook(BaseModel):
-    """Where the news of the job's end goes."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    url: str = Field(min_length=1, max_length=MOST_CHARACTERS, description="An https:// address that takes the job's document by POST")
-
-
-class Envelope(BaseModel):
-    """The keys that every service takes beside its own."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    asynchronous: bool | None = Field(None, alias="async", strict=True, description="Answer at once and compute later; true unless given")
-    state: State | None = Field(None, description="The session that this request belongs to")
-    webhook: Webhook | None = Field(None, description="Who is told when the job has ended; signed as Standard Webhooks has it")
-    explain: bool = Field(False, strict=True, description="Tell how the answer was made")
-
-
-ENVELOPE_KEYS = frozenset(field.alias or name for name, field in Envelope.model_fields.items())
-
-
-#: Entered with the job's identifier while its frame is numbered: it keeps the frames of a stream in their order.
-Place = Callable[[str], AbstractAsyncContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request for a service, parsed and not yet validated. ``lasts``: its deadline in seconds, unless the settings' is meant."""
-
-    tenant: Tenant
-    service: ServiceType
-    document: Document
-    base_url: str
-    idempotency_key: str | None = None
-    lasts: float | None = None
-    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +56,8 @@ class Submitted:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A validated request on its way to becoming a job."""
-
-    request: Request
-    parameters: Mapping[str, Any]
-    envelope: Envelope
-    files: RequestFiles
-    ignored: tuple[str, ...] = field(default=())
-
-
-def read_envelope(parameters: Mapping[str, Any]) -> Envelope:
-    """The common keys of a request. Raises `InvalidParameter`."""
-    try:
-        return Envelope.model_validate(parameters)
-    except ValidationError as error:
-        raise invalid_parameter(error) from None
-
-
 class Submitter:
-    """Accepts jobs: validates, numbers the frames of sessions, publishes, and follows."""
+    """Accepts jobs: validates, has them published, and follows."""
 
     def __init__(
         self,
@@ -135,8 +69,9 @@ class Submitter:
         metering: Metering,
         webhooks: WebhookDispatcher,
     ) -> None:
-        self._settings, self._broker, self._stores, self._availability, self._ids = settings, broker, stores, availability, ids
+        self._settings, self._stores, self._availability, self._ids = settings, stores, availability, ids
         self._metering, self._webhooks = metering, webhooks
+        self._publisher = JobPublisher(settings, broker, stores)
         self._limits = MediaLimits.of(settings)
         self._backlog = Backlog(stores.workers, settings)
         self._accepted: dict[str, Any] = {}
@@ -162,7 +97,7 @@ class Submitter:
                 await self._require_blobs(draft)
                 grant = await self._metering.admit(request.tenant)
                 async with self._noted(draft, job_id, synchronous=synchronous) as unread:
-                    await self._publish(draft, job_id)
+                    await self._publisher.publish(draft, job_id)
             except PerceptionError as error:
                 await self._release(request)
                 raise _refused(service, await self._backlog.full(service) if isinstance(error, QueueFull) else error) from None
@@ -170,7 +105,7 @@ class Submitter:
             expected = request.idempotency_key is not None or envelope.webhook is not None
             yield Submitted(job_id, events, (*draft.ignored, *unread), expected=expected, fields=grant.fields)
 
-    def _validate(self, request: Request, envelope: Envelope) -> _Draft:
+    def _validate(self, request: Request, envelope: Envelope) -> Draft:
         files = RequestFiles(request.document.attachments, request.base_url, self._limits)
         given = request.document.parameters
         known = request.service.input_type.model_fields
@@ -184,26 +119,10 @@ class Submitter:
         if isinstance(value, ComposedInput):
             self._availability.require_any(value.services)
         ignored = () if len(given) == len(parameters) else tuple(name for name in given if name not in known and name not in ENVELOPE_KEYS)
-        return _Draft(request, parameters, envelope, files, ignored)
-
-    async def _publish(self, draft: _Draft, job_id: str) -> None:
-        inline, stored = await self._place_files(draft)
-        turn: Turn | None = None
-        try:
-            async with nullcontext() if draft.request.place is None else draft.request.place(job_id):
-                turn = await self._number(draft)
-            job = self._job(draft, job_id, turn, inline, stored)
-            message = Message(_queue(draft), job.encode(), job_id, job.deadline - job.created + EXPIRY_SLACK)
-            begin = time.perf_counter()
-            with trace.span("publish", queue=message.queue, job=job_id, bytes=len(message.body)):
-                await self._broker.publish(message)
-            metrics.PUBLISH_SECONDS.observe(time.perf_counter() - begin)
-        except BaseException:
-            await asyncio.shield(self._undo(draft, turn, stored))
-            raise
+        return Draft(request, parameters, envelope, files, ignored)
 
     @asynccontextmanager
-    async def _noted(self, draft: _Draft, job_id: str, *, synchronous: bool) -> AsyncIterator[tuple[str, ...]]:
+    async def _noted(self, draft: Draft, job_id: str, *, synchronous: bool) -> AsyncIterator[tuple[str, ...]]:
         """Note the job's webhook before it is published: what a crash leaves behind is a note without a job, never a job without its note.
 
         Gives the keys that are not heeded: ``webhook``, when its receiver wants nothing any more.
@@ -225,26 +144,7 @@ class Submitter:
             raise
         self._webhooks.expect(delivery)
 
-    def _job(self, draft: _Draft, job_id: str, turn: Turn | None, inline: dict[str, bytes], stored: dict[str, str]) -> Job:
-        now, service = time.time(), draft.request.service
-        return Job(
-            id=job_id,
-            service=service.name,
-            version=service.version,
-            tenant=draft.request.tenant.id,
-            created=now,
-            deadline=now + (draft.request.lasts or self._settings.deadline_seconds),
-            parameters=draft.parameters,
-            files=inline,
-            blobs={**draft.files.blobs, **stored},
-            samples=draft.files.samples,
-            turn=turn,
-            explain=draft.envelope.explain,
-            off=draft.request.tenant.off,
-            trace=trace.current(),
-        )
-
-    async def _require_blobs(self, draft: _Draft) -> None:
+    async def _require_blobs(self, draft: Draft) -> None:
         if not draft.files.blobs:
             return
         references = list(draft.files.blobs)
@@ -253,35 +153,6 @@ class Submitter:
             if not exists:
                 name = draft.files.parameter_of(reference, draft.parameters)
                 raise InvalidParameter(f"{name}: there is no such blob", parameter=name)
-
-    async def _place_files(self, draft: _Draft) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Small files travel inside the message; large ones beside it, as blobs that end with the job."""
-        inline, stored = {}, {}
-        room = self._settings.inline_bytes
-        for reference, data in draft.files.used.items():
-            if len(data) <= room:
-                inline[reference] = data
-                room -= len(data)
-            else:
-                stored[reference] = job_files_of(await self._stores.blobs.put(job_files_of(draft.request.tenant.id), data))
-        return inline, stored
-
-    async def _number(self, draft: _Draft) -> Turn | None:
-        state, service = draft.envelope.state, draft.request.service
-        if state is None or service.state_type is None:
-            return None
-        session = session_key(draft.request.tenant.id, service.name, service.version, state.session_id)
-        return Turn(session, await self._stores.sessions.number(session))
-
-    async def _undo(self, draft: _Draft, turn: Turn | None, stored: Mapping[str, str]) -> None:
-        """A numbered frame that could not be published must not be waited for, and its files must not stay."""
-        try:
-            if turn is not None:
-                await self._stores.sessions.save(turn, None, None, None)
-            for blob_id in stored.values():
-                await self._stores.blobs.delete(*blob_place(draft.request.tenant.id, blob_id))
-        except StoreAway:
-            log.warning("submit.not_undone")  # the gap limit of the session and the blobs' expiry do it later
 
     async def _claim(self, request: Request, job_id: str) -> str | None:
         """The job that the request's Idempotency-Key already stands for, if it does."""
@@ -308,10 +179,6 @@ class Submitter:
         if counter is None:
             counter = self._accepted[service] = metrics.ACCEPTED.labels(service)
         counter.inc()
-
-
-def _queue(draft: _Draft) -> str:
-    return queue_of(draft.request.service.name, draft.request.service.version)
 
 
 def _refused(service: ServiceType, error: PerceptionError) -> PerceptionError:

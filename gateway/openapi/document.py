@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.http.problem import CONTENT_TYPE, STATUS
-from gateway.jobs.submit import Envelope
+from gateway.jobs.requests import Envelope
 from gateway.openapi.data import data_paths
 from gateway.openapi.speech import speech_paths, speech_schemas
 from gateway.openapi.streams import stream_paths, stream_schemas

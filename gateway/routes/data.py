@@ -70,7 +70,7 @@ async def _claims(request: web.Request) -> tuple[Claims, Disclosure]:
     if scheme.lower() != "bearer" or not token:
         raise TokenRefused("A token from /api-token-authstream/ is needed, as Authorization: Bearer TOKEN")
     claims = data.tokens.read(token.strip())
-    proof = await data.accounts.proof_of(claims.stream)
+    proof = await data.accounts.credentials.proof_of(claims.stream)
     if proof is None or not claims.hold(proof):
         raise TokenRefused("The stream's credentials were changed after this token was made; get another one")
     return claims, Disclosure(proof.off, request.app[GATE].settings.smallest_group)

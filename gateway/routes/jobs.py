@@ -17,7 +17,8 @@ from gateway.http.parsing import Document, read_document
 from gateway.http.problem import problem_response
 from gateway.http.server import ends_with_client
 from gateway.jobs.documents import expired_or_lost, job_document
-from gateway.jobs.submit import Request, Submitted, read_envelope
+from gateway.jobs.requests import Request, read_envelope
+from gateway.jobs.submit import Submitted
 from gateway.routes.services import json_response
 from gateway.state import GATE, base_url, service_of
 from gateway.streams.sound import WAV, PieceReader, accepts_sound, send_sound, stops_unheard

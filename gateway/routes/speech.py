@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.http.middleware import RETRY_AFTER_SECONDS
 from gateway.http.parsing import Document, read_document
 from gateway.http.problem import RETRY_AFTER, problem_response, status_of
-from gateway.jobs.submit import Request, read_envelope
+from gateway.jobs.requests import Request, read_envelope
 from gateway.state import GATE, base_url
 from gateway.streams.sound import PCM, WAV, PieceReader, send_sound, stop_unheard, stops_unheard
 from shared.errors import DeadlineExceeded, NotFound, PerceptionError

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from gateway.http.middleware import COMMON_HEADERS
 from gateway.http.parsing import read_document
 from gateway.jobs.background import closing_message
-from gateway.jobs.submit import read_envelope
+from gateway.jobs.requests import read_envelope
 from gateway.routes.services import json_response
 from gateway.state import GATE, Gate, base_url, service_of
 from gateway.streams.access import (

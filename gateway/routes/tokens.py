@@ -33,8 +33,8 @@ async def issue(request: web.Request) -> web.Response:
 
 async def _proof(data: DataFace, username: str, client_id: str, access_token: str) -> Proof | None:
     """What the token is to be bound to; None, after the same work, if anything is wrong."""
-    tenant = await data.accounts.verify(client_id, access_token)
-    proof = await data.accounts.proof_of(client_id)
+    tenant = await data.accounts.credentials.verify(client_id, access_token)
+    proof = await data.accounts.credentials.proof_of(client_id)
     try:
         key = email_key(username)
     except EmailInvalid:

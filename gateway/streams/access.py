@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from accounts.credentials import Tenant
-from gateway.jobs.submit import State
+from gateway.jobs.requests import State
 from gateway.state import GATE, Gate, base_url, service_of
 from shared.errors import ForeignOrigin, InvalidParameter, NotFound, PerceptionError, StreamEnded, Unauthorized
 from shared.jobs import owner_of

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,89 +14,62 @@ from aiohttp import web
 from gateway.jobs.documents import job_document
 from gateway.state import GATE, Gate
 from gateway.streams.access import FINISHED, NOTHING_AFTER, FrameStream, end_of
+from gateway.streams.hearing import Expected, Hearing
 from gateway.streams.hub import first_of, give_up
 from gateway.streams.intake import TOLD_SECONDS
+from gateway.streams.unread import Unread
 from shared import metrics
-from shared.errors import PerceptionError, ResultLost, SlowReader, StreamEnded
+from shared.errors import PerceptionError, ResultLost, StreamEnded
 from shared.events import Event, Failed
-from shared.job_ids import JobRef
-from shared.log import get_logger
-
-log = get_logger(__name__)
 
 #: A reader that is told why its connection ends has this long to take it, and what was written before.
 LAST_WORD_SECONDS = 5.0
-Events = AsyncIterator[tuple[int, Event]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """A frame whose answer comes. ``missed``: frames before it of which nothing is kept any more."""
-
-    number: int
-    ref: JobRef
-    dropped: int
-    missed: int
-    following: AbstractAsyncContextManager[Events]
-    events: Events
 
 
 class Answers:
     """A context manager that gathers while it is open; `take` gives what has come.
 
-    One task hears of frames and begins to follow each at once, so that nothing pushed is missed; another waits for their
-    ends, in order. Neither waits for the reader: one that is too far behind finds `failed` done.
+    One task hears of frames, another waits for their ends, in order. Neither waits for the reader: one that
+    is too far behind finds `failed` done.
     """
 
     def __init__(self, gate: Gate, stream: FrameStream, after: int) -> None:
         """``after``: the number of the last frame whose answer is not wanted."""
         self._gate, self._stream = gate, stream
-        self._most, self._most_bytes = gate.settings.stream_unread, gate.settings.stream_unread_bytes
-        self._heard = self._told = after
-        self._last: int | None = None
-        self._expected: deque[_Expected] = deque()
-        self._ready: list[bytes] = []
-        self._ready_bytes = 0
-        self._over = self._stopped = False
+        self._hearing = Hearing(gate, stream, after)
+        self._unread = Unread(gate.settings, after, self._hearing.is_over)
         self._tasks: list[asyncio.Task[None]] = []
-        self._more, self._readable = asyncio.Event(), asyncio.Event()
         #: Done when no answer comes any more, for another reason than that the stream is over; its result says why.
         self.failed: asyncio.Future[PerceptionError] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._guarded(self._hear())), loop.create_task(self._guarded(self._gather()))]
+        self._tasks = [loop.create_task(self._guarded(work)) for work in (self._hear(), self._gather())]
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await give_up(*self._tasks)
-        for expected in self._expected:
-            await expected.following.__aexit__(None, None, None)
+        await self._hearing.leave_all()
 
     async def take(self) -> list[bytes]:
-        """The answers that have come, as JSON, waited for if there are none; empty once the stream is over and all are told."""
-        while not self._ready and not self._is_done():
-            self._readable.clear()
-            await self._readable.wait()
-        if self._stopped:
-            return []
-        taken, self._ready, self._ready_bytes = self._ready, [], 0
-        return taken
+        """The answers that have come, as JSON, waited for if there are none.
+
+        Empty once the stream is over and all are told.
+        """
+        return await self._unread.take()
 
     def stop(self) -> None:
         """Tell no more, whatever has come."""
-        self._stopped = True
-        self._readable.set()
+        self._unread.stop()
 
     def end_after(self, number: int) -> None:
         """Tell the answers up to this frame, and no more."""
-        self._last = number
-        self._readable.set()
-
-    def _is_done(self) -> bool:
-        if self._stopped or (self._last is not None and self._told >= self._last):
-            return True
-        return self._over and not self._expected
+        self._unread.end_after(number)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
@@ -112,39 +82,17 @@ class Answers:
             self.failed.set_result(error)
 
     async def _hear(self) -> None:
-        """Begin to follow each frame as soon as it is heard of."""
-        stores, owner = self._gate.stores, self._stream.job_owner
-        async with stores.streams.follow(self._stream.id, self._heard) as frames:
-            async for number, entry in frames:
-                job_id, _, dropped = entry.decode().partition(" ")
-                ref = self._gate.ids.read(job_id, owner)
-                if ref is None:
-                    log.error("stream.frame_unreadable", service=self._stream.service.name)
-                    continue
-                following = stores.results.follow(job_id)
-                missed = number - self._heard - 1
-                self._expected.append(_Expected(number, ref, int(dropped), missed, following, await following.__aenter__()))
-                self._heard = number
-                self._more.set()
-        self._over = True
-        self._readable.set()
-        self._more.set()
+        await self._hearing.hear()
+        self._unread.look_again()
 
     async def _gather(self) -> None:
         """Wait for the end of each frame in turn."""
-        while True:
-            while not self._expected:
-                if self._over:
-                    return
-                self._more.clear()
-                await self._more.wait()
-            expected = self._expected[0]
+        while (expected := await self._hearing.first()) is not None:
             final = await self._final(expected)
-            self._expected.popleft()
-            await expected.following.__aexit__(None, None, None)
+            await self._hearing.leave_first()
             self._put(expected, final)
 
-    async def _final(self, expected: _Expected) -> Event:
+    async def _final(self, expected: Expected) -> Event:
         told_by = expected.ref.created + self._gate.settings.stream_frame_seconds + TOLD_SECONDS
         try:
             async with asyncio.timeout(max(TOLD_SECONDS, told_by - time.time())):
@@ -155,18 +103,15 @@ class Answers:
             pass
         return Failed.of(ResultLost("the frame's time passed and no result of it is stored"), time.time())
 
-    def _put(self, expected: _Expected, final: Event) -> None:
-        if len(self._ready) >= self._most or self._ready_bytes > self._most_bytes:
-            self._fail(SlowReader(f"{len(self._ready)} answers ({self._ready_bytes} bytes) waited to be read, which is the most"))
+    def _put(self, expected: Expected, final: Event) -> None:
+        overflow = self._unread.overflow()
+        if overflow is not None:
+            self._fail(overflow)
             return
         document = job_document(f"{self._stream.service_url}/jobs/{expected.ref.id}", expected.ref, final)
         place = {"frame": expected.number, "dropped": expected.dropped}
         document["stream"] = {**place, "missed": expected.missed} if expected.missed else place
-        answer = orjson.dumps(document)
-        self._ready.append(answer)
-        self._ready_bytes += len(answer)
-        self._told = expected.number
-        self._readable.set()
+        self._unread.add(expected.number, orjson.dumps(document))
 
 
 async def told(

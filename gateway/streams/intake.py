@@ -7,17 +7,16 @@ is slowed down by its own connection. In a live stream nobody waits; there the n
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.http.parsing import ATTACHMENT, Document
-from gateway.jobs.submit import Request, read_envelope
+from gateway.jobs.requests import Request, read_envelope
 from gateway.state import Gate
-from gateway.streams.access import NOTHING_AFTER, FrameStream, default_data_field, end_of, is_file
+from gateway.streams.access import FrameStream, default_data_field, is_file
+from gateway.streams.places import Place, Places
 from shared import metrics
 from shared.errors import InvalidParameter, NotFound, PerceptionError, StreamEnded, StreamTaken, Unauthorized
 from shared.events import Failed
@@ -71,12 +70,6 @@ class Window:
             self._waiter.set_result(None)
 
 
-def new_sender() -> str:
-    """The name of a connection that sends, by the time first: of two connections the newer one is the stream's sender."""
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    return f"{milliseconds:012x}{rest:05x}{os.urandom(6).hex()}"
-
-
 class Intake:
     """The frames of one connection."""
 
@@ -86,14 +79,21 @@ class Intake:
         most = settings.stream_live_window if options.live else settings.stream_window
         self._window = Window(min(options.window or most, settings.stream_window), settings.stream_window_bytes)
         self._data_field = options.data_field or default_data_field(stream.service)
-        self._sender = new_sender()
-        self._last_place = _done_future()
+        self._places = Places(gate, stream)
+        #: In a live stream, the frame that waits for room.
         self._newest: Frame | None = None
-        self._dropped = 0
-        #: Frames that became jobs, or failures, and those that gave way to newer ones.
-        self.accepted, self.dropped = 0, 0
         #: Done when no frame can be taken any more; its result says why.
         self.broken: asyncio.Future[PerceptionError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def accepted(self) -> int:
+        """Frames that became jobs, or failures."""
+        return self._places.accepted
+
+    @property
+    def dropped(self) -> int:
+        """Frames that gave way to newer ones."""
+        return self._places.dropped
 
     async def take(self, frame: Frame) -> None:
         """Take a frame; returns when the next one may be read."""
@@ -104,9 +104,7 @@ class Intake:
             self._start(frame)
         else:
             if self._newest is not None:
-                self._dropped += 1
-                self.dropped += 1
-                metrics.STREAM_DROPPED.labels(self._stream.service.name).inc()
+                self._places.drop()
             self._newest = frame
 
     async def settle(self) -> None:
@@ -114,11 +112,10 @@ class Intake:
         while self._newest is not None and not self.broken.done():
             await self._window.wait(len(self._newest.data))
             self._start_newest()
-        await asyncio.wait([self._last_place])
+        await self._places.settle()
 
     def _start(self, frame: Frame) -> None:
-        place = _Place(self, self._last_place, self._dropped)
-        self._last_place, self._dropped = place.left, 0
+        place = self._places.next()
         self._window.enter(len(frame.data))
         self._gate.streams.start(self._do(frame, place))
 
@@ -128,7 +125,7 @@ class Intake:
             self._newest = None
             self._start(frame)
 
-    async def _do(self, frame: Frame, place: _Place) -> None:
+    async def _do(self, frame: Frame, place: Place) -> None:
         try:
             await self._submit(frame, place)
         except (StreamEnded, StreamTaken, Unauthorized, NotFound) as error:
@@ -140,7 +137,7 @@ class Intake:
             self._window.leave(len(frame.data))
             self._start_newest()
 
-    async def _submit(self, frame: Frame, place: _Place) -> None:
+    async def _submit(self, frame: Frame, place: Place) -> None:
         """Make the frame a job and wait for its end, which makes room for another frame."""
         if frame.fault is not None:
             raise frame.fault
@@ -174,7 +171,7 @@ class Intake:
         except UnicodeDecodeError:
             raise InvalidParameter(f"{name}: the frame's bytes must be UTF-8 text", parameter=name) from None
 
-    async def _answer_with(self, error: PerceptionError, place: _Place) -> None:
+    async def _answer_with(self, error: PerceptionError, place: Place) -> None:
         """A frame that could not become a job has its failure in its place."""
         stores = self._gate.stores
         try:
@@ -190,48 +187,6 @@ class Intake:
             if not place.number:
                 self._break(error)
 
-    async def _add(self, job_id: str, dropped: int) -> int:
-        streams, stream_id = self._gate.stores.streams, self._stream.id
-        try:
-            number = await streams.add(stream_id, self._sender, f"{job_id} {dropped}".encode())
-        except StreamEnded:
-            raise end_of(await streams.read(stream_id, NOTHING_AFTER), self._gate) from None
-        self.accepted += 1
-        return number
-
     def _break(self, error: PerceptionError) -> None:
         if not self.broken.done():
             self.broken.set_result(error)
-
-
-class _Place:
-    """A frame's place among those of its connection. ``job_id``: set once it was tried to take it; ``number``: once it is taken."""
-
-    def __init__(self, intake: Intake, previous: asyncio.Future[None], dropped: int) -> None:
-        self._intake, self._previous, self._dropped = intake, previous, dropped
-        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.job_id: str | None = None
-        self.number = 0
-
-    @asynccontextmanager
-    async def enter(self, job_id: str) -> AsyncIterator[None]:
-        """Wait until the frame before is in its place, and take this one's while the block numbers it."""
-        if not self._previous.done():
-            await asyncio.wait([self._previous])
-        self.job_id = job_id
-        adding = asyncio.ensure_future(self._intake._add(job_id, self._dropped))
-        try:
-            yield
-        finally:
-            self.number = await adding
-            self.leave()
-
-    def leave(self) -> None:
-        if not self.left.done():
-            self.left.set_result(None)
-
-
-def _done_future() -> asyncio.Future[None]:
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    future.set_result(None)
-    return future

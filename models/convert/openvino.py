@@ -36,62 +36,31 @@ def convert(files: Files, *, outputs: Mapping[str, int], inputs: Mapping[str, st
     return onnx.shape_inference.infer_shapes(model)
 
 
-class _Translation:
-    """The ONNX graph under construction, fed layer by layer.
+class _Graph:
+    """The ONNX graph under construction.
 
     One counter numbers all names, so that they are the same at every conversion.
     """
 
-    def __init__(self, network: Network, input_names: Mapping[str, str]) -> None:
-        self._network = network
-        self._input_names = input_names
-        self._nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, Array] = {}
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._results: list[str] = []
-        self._values: dict[Port, str] = {}
-        self._shapes: dict[Port, tuple[int, ...]] = {}
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: dict[str, Array] = {}
+        #: Values that are known already; they become weights only if something needs them at run time.
         self._constants: dict[str, Array] = {}
         self._cast: set[str] = set()
         self._count = 0
-
-    def add(self, layer: Layer) -> None:
-        output = self.name(f"{layer.kind}_{layer.name.replace('/', '_')[-_NAME:]}")
-        if layer.kind == "Result":
-            self._results.append(self._values[layer.inputs[0]])
-            return
-        if layer.kind == "Parameter":
-            value = self._parameter(layer)
-        elif layer.kind == "Const":
-            value = self.constant_named("W", self._network.constant(layer))
-        elif layer.kind in _OPERATIONS:
-            value = _OPERATIONS[layer.kind](_Operation(self, layer, output))
-        else:
-            raise NotImplementedError(f"the operation {layer.kind}")
-        for port, shape in layer.outputs.items():
-            self._values[layer.id, port], self._shapes[layer.id, port] = value, shape
-
-    def model(self, outputs: Mapping[str, int]) -> onnx.ModelProto:
-        for (name, _), result in zip(outputs.items(), self._results, strict=True):
-            target = self.weight(np.array([0, -1], np.int64), "flat")
-            self._nodes.append(helper.make_node("Reshape", [result, target], [name], name=f"out_{name}"))
-        nodes = _live(self._nodes, outputs)
-        used = set(chain.from_iterable(node.input for node in nodes))
-        weights = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in self._weights.items() if name in used]
-        results = [floats(name, BATCH, width) for name, width in outputs.items()]
-        return make_model(nodes, self._network.name, self._inputs, results, weights, producer_name=_PRODUCER)
 
     def name(self, base: str) -> str:
         self._count += 1
         return f"{base}_{self._count}"
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes))
         return output
 
     def weight(self, value: Array | np.generic, base: str = "c") -> str:
         name = self.name(base)
-        self._weights[name] = np.asarray(value)
+        self.weights[name] = np.asarray(value)
         return name
 
     def constant_named(self, base: str, value: Array) -> str:
@@ -100,14 +69,8 @@ class _Translation:
         self._constants[name] = value
         return name
 
-    def value(self, port: Port) -> str:
-        return self._values[port]
-
-    def shape(self, port: Port) -> tuple[int, ...]:
-        return self._shapes[port]
-
-    def constant(self, port: Port) -> Array | None:
-        return self._constants.get(self._values[port])
+    def constant(self, name: str) -> Array | None:
+        return self._constants.get(name)
 
     def at_run_time(self, name: str) -> str:
         """The value for a node to read: constants become weights, float16 ones are widened."""
@@ -115,12 +78,12 @@ class _Translation:
         if constant is None:
             return name
         if constant.dtype != np.float16:
-            self._weights[name] = constant
+            self.weights[name] = constant
             return name
         if constant.size <= _SMALL:
-            self._weights[f"{name}_f32"] = constant.astype(np.float32)
+            self.weights[f"{name}_f32"] = constant.astype(np.float32)
             return f"{name}_f32"
-        self._weights[name] = constant
+        self.weights[name] = constant
         return self.widened(name)
 
     def widened(self, name: str) -> str:
@@ -133,8 +96,57 @@ class _Translation:
     def reshaped_constant(self, name: str, shape: list[int]) -> str:
         """The constant ``name`` in another shape, as a node reads it."""
         value = self._constants[name].reshape(shape)
-        self._weights[f"{name}_g"] = value
+        self.weights[f"{name}_g"] = value
         return self.widened(f"{name}_g") if value.dtype == np.float16 else f"{name}_g"
+
+
+class _Translation:
+    """A network on its way into a graph, fed layer by layer."""
+
+    def __init__(self, network: Network, input_names: Mapping[str, str]) -> None:
+        self._network = network
+        self._input_names = input_names
+        self.graph = _Graph()
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._results: list[str] = []
+        self._values: dict[Port, str] = {}
+        self._shapes: dict[Port, tuple[int, ...]] = {}
+
+    def add(self, layer: Layer) -> None:
+        output = self.graph.name(f"{layer.kind}_{layer.name.replace('/', '_')[-_NAME:]}")
+        if layer.kind == "Result":
+            self._results.append(self._values[layer.inputs[0]])
+            return
+        if layer.kind == "Parameter":
+            value = self._parameter(layer)
+        elif layer.kind == "Const":
+            value = self.graph.constant_named("W", self._network.constant(layer))
+        elif layer.kind in _OPERATIONS:
+            value = _OPERATIONS[layer.kind](_Operation(self, layer, output))
+        else:
+            raise NotImplementedError(f"the operation {layer.kind}")
+        for port, shape in layer.outputs.items():
+            self._values[layer.id, port], self._shapes[layer.id, port] = value, shape
+
+    def model(self, outputs: Mapping[str, int]) -> onnx.ModelProto:
+        for (name, _), result in zip(outputs.items(), self._results, strict=True):
+            target = self.graph.weight(np.array([0, -1], np.int64), "flat")
+            self.graph.nodes.append(helper.make_node("Reshape", [result, target], [name], name=f"out_{name}"))
+        nodes = _live(self.graph.nodes, outputs)
+        used = set(chain.from_iterable(node.input for node in nodes))
+        kept = {name: value for name, value in self.graph.weights.items() if name in used}
+        weights = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in kept.items()]
+        results = [floats(name, BATCH, width) for name, width in outputs.items()]
+        return make_model(nodes, self._network.name, self._inputs, results, weights, producer_name=_PRODUCER)
+
+    def value(self, port: Port) -> str:
+        return self._values[port]
+
+    def shape(self, port: Port) -> tuple[int, ...]:
+        return self._shapes[port]
+
+    def constant(self, port: Port) -> Array | None:
+        return self.graph.constant(self._values[port])
 
     def _parameter(self, layer: Layer) -> str:
         name = self._input_names.get(layer.name, layer.name)
@@ -145,22 +157,27 @@ class _Translation:
 class _Operation:
     """One layer being translated: its operands by number, and ``output``, the name of its value."""
 
-    def __init__(self, graph: _Translation, layer: Layer, output: str) -> None:
-        self.graph = graph
+    def __init__(self, translation: _Translation, layer: Layer, output: str) -> None:
+        self._translation = translation
+        self.graph = translation.graph
         self.layer = layer
         self.output = output
 
     def operand(self, index: int) -> str:
-        return self.graph.at_run_time(self.graph.value(self.layer.inputs[index]))
+        return self.graph.at_run_time(self.value(index))
+
+    def value(self, index: int) -> str:
+        """The name of the operand's value, which may be a constant."""
+        return self._translation.value(self.layer.inputs[index])
 
     def operands(self) -> list[str]:
         return [self.operand(index) for index in range(len(self.layer.inputs))]
 
     def shape(self, index: int) -> tuple[int, ...]:
-        return self.graph.shape(self.layer.inputs[index])
+        return self._translation.shape(self.layer.inputs[index])
 
     def constant(self, index: int) -> Array | None:
-        return self.graph.constant(self.layer.inputs[index])
+        return self._translation.constant(self.layer.inputs[index])
 
     def integers(self, index: int) -> list[int]:
         """The operand's constant value, flat."""
@@ -215,7 +232,7 @@ def _convolution(op: _Operation) -> str:
 def _group_convolution(op: _Operation) -> str:
     """The IR has an own dimension for the groups: [groups, out, in, …]; ONNX wants [groups * out, in, …]."""
     groups, out, *rest = op.shape(1)
-    name, flat = op.graph.value(op.layer.inputs[1]), [groups * out, *rest]
+    name, flat = op.value(1), [groups * out, *rest]
     if op.constant(1) is None:
         kernel = op.step("Reshape", [name, op.vector(flat)], "wr")
         return _convolve(op, kernel, tuple(rest[1:]), group=groups)

@@ -169,8 +169,8 @@ async def through(live: str, act: Callable[[FrameStream, Proxy], Awaitable[T]]) 
     async with proxy.running() as port, angus.aio.connect(live, *DEMO) as conn:
         service = await conn.services.get_service("face_detection")
         async with service.stream() as stream:
-            near = urlsplit(stream._document["websocket"])
-            stream._document["websocket"] = f"ws://127.0.0.1:{port}{near.path}"
+            near = urlsplit(stream._exchange._document["websocket"])
+            stream._exchange._document["websocket"] = f"ws://127.0.0.1:{port}{near.path}"
             return await act(stream, proxy)
 
 
@@ -196,8 +196,10 @@ def test_the_next_stream_goes_on_with_the_session_where_the_server_has_forgotten
         async for answer in stream:
             answers.append(answer)
             if len(answers) == 4:
-                other = await stream._connection.ask("POST", f"{stream._service.endpoint}/streams", body_of({}))
-                stream._document["url"] = other["url"][:-1] + ("0" if other["url"][-1] != "0" else "1")
+                exchange = stream._exchange
+                address = f"{exchange._service.endpoint}/streams"
+                other = await exchange._connection.ask("POST", address, body_of({}))
+                exchange._document["url"] = other["url"][:-1] + ("0" if other["url"][-1] != "0" else "1")
                 proxy.cut()
             if len(answers) == 6:
                 stream.finish()
@@ -221,7 +223,7 @@ def test_frames_that_were_lost_with_a_connection_are_counted(live: str, photo: b
                 stream.finish()
             else:
                 stream.offer(photo)
-        assert stream._given == len(answers) + stream.dropped
+        assert stream.given == len(answers) + stream.dropped
 
     asyncio.run(asyncio.wait_for(through(live, act), 50))
 
@@ -253,7 +255,7 @@ def test_a_stream_that_somebody_ended_says_so(live: str, photo: bytes) -> None:
         async with service.stream() as stream:
             stream.offer(photo)
             async for _ in stream:
-                await service._connection.ask("DELETE", stream._document["url"])
+                await service._connection.ask("DELETE", stream._exchange._document["url"])
                 await asyncio.sleep(0)
                 stream.offer(photo)
 

@@ -51,9 +51,9 @@ async def accounts(database: str) -> AsyncIterator[Accounts]:
 
 async def test_a_stream_proves_itself(accounts: Accounts) -> None:
     account = await accounts.create_account(ANN, PASSWORD)
-    secret = await accounts.add_stream(ANN, "Door")
-    credentials: Credentials = accounts
-    proof = await accounts.proof_of(secret.client_id)
+    secret = await accounts.streams.add(ANN, "Door")
+    credentials: Credentials = accounts.credentials
+    proof = await accounts.credentials.proof_of(secret.client_id)
     assert proof is not None
     tenant = Tenant(secret.client_id, account.id, DEFAULTS[Plan.DEVELOPER].allowance, (), proof.fingerprint)
     assert await credentials.verify(secret.client_id, secret.access_token) == tenant
@@ -63,43 +63,43 @@ async def test_a_stream_proves_itself(accounts: Accounts) -> None:
 
 async def test_refusal_is_the_same_for_every_reason(accounts: Accounts) -> None:
     await accounts.create_account(ANN, PASSWORD, Plan.ENTERPRISE)
-    one, other = await accounts.add_stream(ANN, "Door"), await accounts.add_stream(ANN, "Window")
+    one, other = await accounts.streams.add(ANN, "Door"), await accounts.streams.add(ANN, "Window")
     odd = ["", "\x00", "\ud800", "é", "' OR 1=1 --", one.access_token.upper(), one.access_token[:-1], one.access_token + "0", "x" * 100_000]
     wrong = [(one.client_id, token) for token in [*odd, other.access_token]]
     unknown = [(client_id, one.access_token) for client_id in [*odd, str(uuid.uuid4()), str(uuid.UUID(int=0)), one.client_id.upper()]]
     for client_id, token in wrong + unknown:
-        assert await accounts.verify(client_id, token) is None, (client_id, token)
+        assert await accounts.credentials.verify(client_id, token) is None, (client_id, token)
 
 
 async def test_refusals_do_the_same_work(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     await accounts.create_account(ANN, PASSWORD)
-    secret = await accounts.add_stream(ANN, "Door")
+    secret = await accounts.streams.add(ANN, "Door")
     compared: list[tuple[int, int]] = []
     monkeypatch.setattr("hmac.compare_digest", lambda a, b: compared.append((len(a), len(b))) or a == b)
     for client_id in (secret.client_id, str(uuid.uuid4()), "no identifier", DEMO_SECRET.client_id):
-        assert await accounts.verify(client_id, "wrong") is None
+        assert await accounts.credentials.verify(client_id, "wrong") is None
     assert compared == [(32, 32)] * 4
 
 
 async def test_credentials_end_with_their_account(accounts: Accounts) -> None:
     await accounts.create_account(ANN, PASSWORD)
-    secret = await accounts.add_stream(ANN, "Door")
+    secret = await accounts.streams.add(ANN, "Door")
     await accounts.delete_account("ANN@EXAMPLE.COM")
-    assert await accounts.verify(secret.client_id, secret.access_token) is None
+    assert await accounts.credentials.verify(secret.client_id, secret.access_token) is None
     assert await accounts.accounts() == []
 
 
 async def test_details_can_be_shown_with_the_key_only(accounts: Accounts, database: str) -> None:
     await accounts.create_account(ANN, PASSWORD)
-    secret = await accounts.add_stream(ANN, "Door")
-    [stream] = await accounts.streams(ANN)
-    assert await accounts.reveal(stream) == secret
+    secret = await accounts.streams.add(ANN, "Door")
+    [stream] = await accounts.streams.of(ANN)
+    assert await accounts.streams.reveal(stream) == secret
     async with open_accounts(settings_for(database, secret="other" * 10)) as others:
-        assert await others.verify(secret.client_id, secret.access_token) is None
+        assert await others.credentials.verify(secret.client_id, secret.access_token) is None
         with pytest.raises(SecretKeyChanged):
-            await others.reveal(stream)
+            await others.streams.reveal(stream)
     await accounts.delete_account(ANN)
-    assert await accounts.reveal(stream) is None
+    assert await accounts.streams.reveal(stream) is None
 
 
 def read_folder(folder: Path) -> tuple[dict[str, bytes], list[str]]:
@@ -113,7 +113,7 @@ async def test_no_secret_is_in_the_files(tmp_path: Path) -> None:
     await migrate(database)
     async with open_accounts(settings_for(database)) as accounts:
         await accounts.create_account(ANN, PASSWORD)
-        secret = await accounts.add_stream(ANN, "Door")
+        secret = await accounts.streams.add(ANN, "Door")
         # While it is open, so that the write-ahead log is there too.
         files, open_to_others = read_folder(tmp_path)
     content = b"".join(files.values())
@@ -166,12 +166,13 @@ async def test_changes_of_an_account(accounts: Accounts) -> None:
 
 async def test_a_developer_has_one_stream_even_when_asking_many_times_at_once(accounts: Accounts) -> None:
     await accounts.create_account(ANN, PASSWORD)
-    results = await asyncio.gather(*(accounts.add_stream(ANN, f"Door {n}") for n in range(8)), return_exceptions=True)
+    adding = (accounts.streams.add(ANN, f"Door {n}") for n in range(8))
+    results = await asyncio.gather(*adding, return_exceptions=True)
     assert [type(result) for result in results].count(StreamLimitReached) == 7
-    assert len(await accounts.streams(ANN)) == 1
+    assert len(await accounts.streams.of(ANN)) == 1
     await accounts.set_plan(ANN, Plan.ENTERPRISE)
-    await asyncio.gather(*(accounts.add_stream(ANN, f"Window {n}") for n in range(8)))
-    assert len(await accounts.streams(ANN)) == 9
+    await asyncio.gather(*(accounts.streams.add(ANN, f"Window {n}") for n in range(8)))
+    assert len(await accounts.streams.of(ANN)) == 9
 
 
 # The demonstration
@@ -181,12 +182,12 @@ async def test_published_credentials_work_in_the_demonstration_only(accounts: Ac
     async with open_accounts(settings_for(database), allow_demo=True) as demo:
         made = await ensure_demo(demo, None)
         assert made.stream == DEMO_SECRET
-        assert await demo.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is not None
-        assert await demo.verify(DEMO_SECRET.client_id, "wrong") is None
+        assert await demo.credentials.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is not None
+        assert await demo.credentials.verify(DEMO_SECRET.client_id, "wrong") is None
         assert await demo.check_password(DEMO_EMAIL, made.password) is not None
     # The rows are there.
-    assert [stream.client_id for stream in await accounts.streams(DEMO_EMAIL)] == [DEMO_SECRET.client_id]
-    assert await accounts.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is None
+    assert [stream.client_id for stream in await accounts.streams.of(DEMO_EMAIL)] == [DEMO_SECRET.client_id]
+    assert await accounts.credentials.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is None
     assert await accounts.check_password(DEMO_EMAIL, made.password) is None
     with pytest.raises(ValueError, match="not allowed"):
         await ensure_demo(accounts, None)
@@ -203,8 +204,8 @@ async def test_demonstration_is_made_right_at_each_start(database: str) -> None:
     async with open_accounts(settings_for(database, secret="other" * 10), allow_demo=True) as demo:
         third = await ensure_demo(demo, PASSWORD)
         assert third.password == PASSWORD
-        assert await demo.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is not None
-        assert len(await demo.streams(DEMO_EMAIL)) == 1
+        assert await demo.credentials.verify(DEMO_SECRET.client_id, DEMO_SECRET.access_token) is not None
+        assert len(await demo.streams.of(DEMO_EMAIL)) == 1
 
 
 # Migrations
@@ -229,9 +230,9 @@ async def test_migrations_make_the_tables_that_the_code_maps(database: str) -> N
 
 async def test_migrating_again_keeps_everything(accounts: Accounts, database: str) -> None:
     await accounts.create_account(ANN, PASSWORD)
-    secret = await accounts.add_stream(ANN, "Door")
+    secret = await accounts.streams.add(ANN, "Door")
     await asyncio.gather(migrate(database), migrate(database))
-    assert await accounts.verify(secret.client_id, secret.access_token) is not None
+    assert await accounts.credentials.verify(secret.client_id, secret.access_token) is not None
 
 
 def migrate_when_all_are_ready(database: str, barrier: object) -> None:
@@ -298,7 +299,12 @@ async def test_sqlite_writes_ahead(tmp_path: Path) -> None:
 
 
 async def every_use_fails(accounts: Accounts, match: str) -> None:
-    uses = (accounts.ping(), accounts.verify(*[str(uuid.uuid4())] * 2), accounts.create_account(ANN, PASSWORD), accounts.accounts())
+    uses = (
+        accounts.ping(),
+        accounts.credentials.verify(*[str(uuid.uuid4())] * 2),
+        accounts.create_account(ANN, PASSWORD),
+        accounts.accounts(),
+    )
     for use in uses:
         with pytest.raises(StoreAway, match=match):
             await use

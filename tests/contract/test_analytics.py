@@ -52,7 +52,7 @@ async def house(database: str) -> AsyncIterator[House]:
         streams = []
         for name in ("ann@example.com", "ben@example.com"):
             await accounts.create_account(name, PASSWORD)
-            streams.append((await accounts.add_stream(name, "Door")).client_id)
+            streams.append((await accounts.streams.add(name, "Door")).client_id)
         house = House(database, opened, accounts, streams)
         assert await house.visits.prepare()  # once, since nothing was rolled up yet
         yield house
@@ -85,9 +85,9 @@ async def test_a_provisional_record_gives_way_and_never_comes_back(house: House)
 async def test_what_was_switched_off_meanwhile_is_not_kept(house: House) -> None:
     before = visit()
     await house.visits.write([(house.streams[0], before)])
-    (stream,) = await house.accounts.streams("ann@example.com")
+    (stream,) = await house.accounts.streams.of("ann@example.com")
     for off, hidden in ((["age"], {"age": None}), (["gender", "expression"], {"gender": None, "happiness": None})):
-        await house.accounts.set_off(stream, off)  # type: ignore[arg-type]
+        await house.accounts.streams.set_off(stream, off)  # type: ignore[arg-type]
         late = visit()
         await house.visits.write([(house.streams[0], late), (house.streams[1], theirs := visit())])
         mine = await house.audience.visits(house.streams[0], 0, START + HOUR, offset=0, limit=10)

@@ -85,7 +85,7 @@ async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(place: str, p
 
 
 async def test_credentials_of_a_stream_open_no_page(house: House) -> None:
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     browser = await house.browser()
     assert (await browser.guess(secret.client_id, secret.access_token)).status == 401
     assert (await browser.guess(ANN, secret.access_token)).status == 401
@@ -96,7 +96,7 @@ async def test_credentials_of_a_stream_open_no_page(house: House) -> None:
 async def test_published_credentials_are_worth_nothing_outside_the_demonstration(place: str) -> None:
     async with open_house(place, allow_demo=True) as demo:
         await demo.accounts.create_account(DEMO_EMAIL, PASSWORD)
-        await demo.accounts.put_demo_stream(DEMO_EMAIL, "Demo")
+        await demo.accounts.streams.put_demo(DEMO_EMAIL, "Demo")
         browser = await demo.signed_in(DEMO_EMAIL)
         word = browser.cookie("sensorium-login")
     async with open_house(place, dummy=True) as house:  # over the same database
@@ -140,7 +140,7 @@ class Shape(HTMLParser):
 
 async def pages_with(house: House, name: str) -> list[Shape]:
     """Every page that shows a text of its visitor's, with this one."""
-    secret = await house.accounts.add_stream(ANN, name)
+    secret = await house.accounts.streams.add(ANN, name)
     browser, stranger = await house.signed_in(ANN), await house.browser()
     path, encoded = f"/streams/{secret.client_id}", "".join(f"%{byte:02x}" for byte in name.encode())
     answers = [await browser.get(page) for page in ("/streams", path, f"{path}/credentials")]
@@ -149,7 +149,7 @@ async def pages_with(house: House, name: str) -> list[Shape]:
     answers.append(await browser.ask("GET", f"/{encoded}"))
     await stranger.get(f"/login?next=/{encoded}")
     answers.append(await stranger.post("/login", {"email": name, "password": "x", "next": f"/{name}"}))
-    await house.accounts.delete_stream((await house.accounts.streams(ANN))[0])
+    await house.accounts.streams.delete((await house.accounts.streams.of(ANN))[0])
     return [Shape(answer.text) for answer in answers]
 
 
@@ -164,7 +164,7 @@ async def test_names_are_text_wherever_they_are_shown(house: House, name: str) -
 
 async def test_every_page_forbids_what_is_not_ours(house: House) -> None:
     browser = await house.signed_in(ANN)
-    stream = (await house.accounts.add_stream(ANN, "Door")).client_id
+    stream = (await house.accounts.streams.add(ANN, "Door")).client_id
     for path in (
         "/",
         "/login",
@@ -189,7 +189,7 @@ async def test_every_page_forbids_what_is_not_ours(house: House) -> None:
 
 async def test_no_secret_is_in_an_address(house: House) -> None:
     """Addresses are kept in histories, logs and referrers."""
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     browser = await house.signed_in(ANN)
     seen: list[str] = []
     for path in ("/streams", f"/streams/{secret.client_id}", f"/streams/{secret.client_id}/credentials", "/account"):
@@ -206,8 +206,8 @@ async def test_no_secret_is_in_the_log(house: House, capfd: pytest.CaptureFixtur
     browser = await house.signed_in(ANN)
     word, token = browser.cookie("sensorium-login"), browser.token
     await browser.post("/streams/new", {"name": "Door"})
-    [stream] = await house.accounts.streams(ANN)
-    secret = await house.accounts.reveal(stream)
+    [stream] = await house.accounts.streams.of(ANN)
+    secret = await house.accounts.streams.reveal(stream)
     assert secret is not None
     await browser.get(f"/streams/{stream.client_id}/credentials")
     await browser.post(f"/streams/{stream.client_id}/rotate")
@@ -226,7 +226,7 @@ async def test_no_secret_is_in_the_log(house: House, capfd: pytest.CaptureFixtur
     "name", ["a:b", "a*", "#", "a/b", "../a", "a b", "a\r\nb", "a\x00", "é", "", "a" * 129, "KEYS[1]", "'; DROP TABLE"]
 )
 async def test_no_identifier_means_anything_to_a_store_or_a_broker(house: House, name: str) -> None:
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     browser = await house.browser()
     headers = {"Authorization": encode_basic_auth(secret.client_id, secret.access_token), "Accept": "application/json"}
     body = {"echo": "x", "async": False, "state": {"session_id": name}}

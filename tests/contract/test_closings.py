@@ -79,7 +79,7 @@ async def test_sessions_that_end_in_a_batch_with_other_jobs(bench: Bench) -> Non
         await bench.publish(job)
 
     async def all_wait() -> bool:
-        return len(runner._pending) == 3
+        return len(runner._dispatcher._pending) == 3
 
     await brokers.until(all_wait)
     go_on.set()

@@ -113,7 +113,7 @@ async def test_other_browsers_can_be_signed_out(house: House) -> None:
 
 
 async def test_an_account_is_deleted_with_everything_of_it(house: House) -> None:
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     await keep_a_visit(house, secret.client_id)
     browser, other = await house.signed_in(ANN), await house.signed_in(ANN)
     answer = await browser.post("/account/delete", {"current": "wrong horse"})
@@ -121,7 +121,7 @@ async def test_an_account_is_deleted_with_everything_of_it(house: House) -> None
     answer = await browser.post("/account/delete", {"current": PASSWORD})
     assert (answer.status, answer.location) == (303, "/")
     assert await house.accounts.accounts() == []
-    assert await house.accounts.verify(secret.client_id, secret.access_token) is None
+    assert await house.accounts.credentials.verify(secret.client_id, secret.access_token) is None
     assert await count_visits(house) == 0
     for one in (browser, other):
         assert (await one.get("/account")).status == 303
@@ -177,10 +177,10 @@ async def test_a_stream_from_its_beginning_to_its_end(house: House) -> None:
     browser = await house.signed_in(ANN)
     assert "No stream yet" in (await browser.get("/streams")).text
     answer = await browser.post("/streams/new", {"name": "  Store #2 ", "plan": "developer"})
-    [stream] = await house.accounts.streams(ANN)
+    [stream] = await house.accounts.streams.of(ANN)
     path = f"/streams/{stream.client_id}"
     assert (answer.location, stream.name) == (path, "Store #2")
-    secret = await house.accounts.reveal(stream)
+    secret = await house.accounts.streams.reveal(stream)
     assert secret is not None
     assert secret.access_token not in (await browser.get(path)).text
     assert secret.access_token in (await browser.get(f"{path}/credentials")).text
@@ -190,16 +190,16 @@ async def test_a_stream_from_its_beginning_to_its_end(house: House) -> None:
     assert (answer.status, "1 to 100 printable" in answer.text) == (400, True)
     await keep_a_visit(house, stream.client_id)
     answer = await browser.post(f"{path}/delete", {"name": "Window"})
-    assert (answer.status, len(await house.accounts.streams(ANN))) == (400, 1)
+    assert (answer.status, len(await house.accounts.streams.of(ANN))) == (400, 1)
     assert (await browser.post(f"{path}/delete", {"name": "Door"})).location == "/streams"
-    assert await house.accounts.streams(ANN) == []
+    assert await house.accounts.streams.of(ANN) == []
     assert await count_visits(house) == 0
     assert (await browser.get(path)).status == 404
 
 
 async def test_new_credentials_work_at_once_and_the_old_ones_no_more(house: House) -> None:
     browser, client = await house.signed_in(ANN), await house.browser()
-    old = await house.accounts.add_stream(ANN, "Door")
+    old = await house.accounts.streams.add(ANN, "Door")
 
     async def status(token: str) -> int:
         from aiohttp import encode_basic_auth
@@ -209,7 +209,7 @@ async def test_new_credentials_work_at_once_and_the_old_ones_no_more(house: Hous
     assert await status(old.access_token) == 200
     answer = await browser.post(f"/streams/{old.client_id}/rotate")
     assert answer.location == f"/streams/{old.client_id}/credentials?done=rotated"
-    new = await house.accounts.reveal((await house.accounts.streams(ANN))[0])
+    new = await house.accounts.streams.reveal((await house.accounts.streams.of(ANN))[0])
     assert new is not None
     assert new.client_id == old.client_id
     assert (await status(new.access_token), await status(old.access_token)) == (200, 401)
@@ -219,7 +219,7 @@ async def test_the_plan_developer_has_one_stream_also_when_asked_many_times_at_o
     browser = await house.signed_in(ANN)
     answers = await asyncio.gather(*(browser.post("/streams/new", {"name": f"Door {n}", "plan": "developer"}) for n in range(5)))
     assert sorted(answer.status for answer in answers) == [303, 400, 400, 400, 400]
-    assert len(await house.accounts.streams(ANN)) == 1
+    assert len(await house.accounts.streams.of(ANN)) == 1
     assert "/streams/new" not in (await browser.get("/streams")).text
 
 
@@ -227,14 +227,14 @@ async def test_enterprise_is_granted_by_operators_only(house: House) -> None:
     browser = await house.signed_in(ANN)
     for plan in ("enterprise", "gold", ""):
         assert (await browser.post("/streams/new", {"name": "Door", "plan": plan})).status == 400
-    assert await house.accounts.streams(ANN) == []
+    assert await house.accounts.streams.of(ANN) == []
     await house.accounts.set_plan(ANN, Plan.ENTERPRISE)
     for name in ("Door", "Window"):
         assert (await browser.post("/streams/new", {"name": name, "plan": "enterprise"})).status == 303
 
 
 async def test_use_of_the_plan_is_seen(house: House) -> None:
-    account, secret = (await house.accounts.accounts())[0], await house.accounts.add_stream(ANN, "Door")
+    account, secret = (await house.accounts.accounts())[0], await house.accounts.streams.add(ANN, "Door")
     await house.accounts.ledger.save([DayOfUse(account.id, secret.client_id, day_of(time.time()), 7500)])
     browser = await house.signed_in(ANN)
     for path in ("/streams", f"/streams/{secret.client_id}"):
@@ -249,21 +249,21 @@ async def test_use_of_the_plan_is_seen(house: House) -> None:
 
 
 async def test_analyses_of_people_can_be_switched_off(house: House) -> None:
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     browser, path = await house.signed_in(ANN), f"/streams/{secret.client_id}"
     assert (await browser.get(path)).text.count("checked") == 4
     fields = [("csrf", browser.token), ("analysis", "age"), ("analysis", "gender"), ("analysis", "nonsense")]
     answer = await browser.ask("POST", f"{path}/privacy", data=fields, headers={"Origin": browser.url})
     assert answer.location == f"{path}?done=privacy"
-    assert (await house.accounts.streams(ANN))[0].off == ("expression", "identification")
+    assert (await house.accounts.streams.of(ANN))[0].off == ("expression", "identification")
     assert re.findall(r'value="(\w+)" checked', (await browser.get(path)).text) == ["age", "gender"]
 
 
 async def test_credentials_of_another_secret_key_are_said_to_be_lost(house: House, database: str) -> None:
-    await house.accounts.add_stream(ANN, "Door")
+    await house.accounts.streams.add(ANN, "Door")
     async with open_house(database, secret_key="another" * 8, store_seconds=30) as other:
         browser = await other.signed_in(ANN)
-        [stream] = await other.accounts.streams(ANN)
+        [stream] = await other.accounts.streams.of(ANN)
         page = await browser.get(f"/streams/{stream.client_id}/credentials")
         assert (page.status, "another secret key" in page.text) == (200, True)
         await browser.post(f"/streams/{stream.client_id}/rotate")
@@ -273,7 +273,7 @@ async def test_credentials_of_another_secret_key_are_said_to_be_lost(house: Hous
 @needs("curl")
 async def test_the_first_line_does_what_it_says_when_pasted(house: House) -> None:
     """The others need a network; a browser's test pastes them."""
-    secret = await house.accounts.add_stream(ANN, "Door")
+    secret = await house.accounts.streams.add(ANN, "Door")
     page = await (await house.signed_in(ANN)).get(f"/streams/{secret.client_id}/credentials")
     lines = [html.unescape(found) for found in re.findall(r'<code id="snippet-\d">(.*?)</code>', page.text, re.DOTALL)]
     assert len(lines) == 3
@@ -284,7 +284,7 @@ async def test_the_first_line_does_what_it_says_when_pasted(house: House) -> Non
 async def test_the_lines_name_the_gate_where_it_has_an_address_of_its_own(tmp_path: Path) -> None:
     async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db", gate_url="https://gate.example/") as house:
         await house.accounts.create_account(ANN, PASSWORD)
-        secret = await house.accounts.add_stream(ANN, "Door")
+        secret = await house.accounts.streams.add(ANN, "Door")
         page = await (await house.signed_in(ANN)).get(f"/streams/{secret.client_id}/credentials")
         assert page.text.count("https://gate.example/services/") == 3
 

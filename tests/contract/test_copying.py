@@ -32,7 +32,7 @@ async def source(tmp_path: Path) -> str:
     await migrate(url)
     async with open_accounts(settings_for(url)) as accounts:
         await accounts.create_account(ANN, PASSWORD, Plan.ENTERPRISE)
-        secret = await accounts.add_stream(ANN, "Door")
+        secret = await accounts.streams.add(ANN, "Door")
         async with accounts.database.writing() as session:
             values = {"stream": secret.client_id, "view_ms": 1, "stop_ms": 0, "attention_ms": 0, "direction": "unknown", "closed": True}
             rows = [{**values, "id": str(number), "started": 2**41 + number, "revised": 0, "age": 33.5} for number in range(VISITS)]
@@ -42,15 +42,15 @@ async def source(tmp_path: Path) -> str:
 
 async def test_everything_is_there_afterwards(source: str, postgresql_database: str) -> None:
     async with open_accounts(settings_for(source)) as accounts:
-        (before,) = await accounts.streams(ANN)
-        secret = await accounts.reveal(before)
+        (before,) = await accounts.streams.of(ANN)
+        secret = await accounts.streams.reveal(before)
     assert secret is not None
     rows = await copy(source, postgresql_database)
     assert (rows["accounts"], rows["streams"], rows["visits"]) == (1, 1, VISITS)
     assert set(rows) == set(Base.metadata.tables)
     async with open_accounts(settings_for(postgresql_database)) as accounts:
         assert await accounts.check_password(ANN, PASSWORD) is not None
-        tenant = await accounts.verify(secret.client_id, secret.access_token)
+        tenant = await accounts.credentials.verify(secret.client_id, secret.access_token)
         assert tenant is not None
     database = Database(postgresql_database, 5)
     async with database.reading() as session:

@@ -38,7 +38,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.fixture
 async def stream(house: House) -> str:
-    return (await house.accounts.add_stream(ANN, "Door")).client_id
+    return (await house.accounts.streams.add(ANN, "Door")).client_id
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ async def test_the_same_numbers_as_the_data_api(house: House, stream: str, brows
     address = f"/streams/{stream}/dashboard/export?from={first}&to={last}&by=day&timezone=Europe/Paris"
     rows = list(csv.DictReader(io.StringIO((await browser.get(address)).text)))
     accounts = house.accounts
-    (known,) = await accounts.streams(ANN)
-    secret = await accounts.reveal(known)
+    (known,) = await accounts.streams.of(ANN)
+    secret = await accounts.streams.reveal(known)
     assert secret is not None
     login = {"username": ANN, "client_id": stream, "access_token": secret.access_token}
     async with browser.session.post(f"{house.url}/api-token-authstream/", json=login) as answer:
@@ -149,8 +149,8 @@ async def test_another_accounts_numbers_are_not_there(house: House, stream: str)
 
 async def test_what_the_stream_has_switched_off_is_not_shown(house: House, stream: str, browser: Browser) -> None:
     await write(house, stream, visit(1, interested=True, age=62.0, gender="male", happiness=0.5))
-    (owned,) = await house.accounts.streams(ANN)
-    await house.accounts.set_off(owned, ["expression", "gender"])
+    (owned,) = await house.accounts.streams.of(ANN)
+    await house.accounts.streams.set_off(owned, ["expression", "gender"])
     text = (await browser.get(f"/streams/{stream}/dashboard")).text
     assert tiles(text)["People interested"].startswith("1")
     assert tiles(text)["Satisfaction"].startswith("–")

@@ -109,7 +109,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
         await accounts.create_account(ANN, PASSWORD, Plan.ENTERPRISE)
-        streams = [await accounts.add_stream(ANN, name) for name in ("Door", "Window")]
+        streams = [await accounts.streams.add(ANN, name) for name in ("Door", "Window")]
         data = await open_data_face(settings, accounts, stack)
         url = await serve(settings, accounts, data, stack)
         database = Database(settings.database_url, 10)
@@ -273,7 +273,7 @@ async def test_a_token_ends_with_the_account(house: House) -> None:
 
 
 async def test_a_token_that_moved_to_another_stream_is_refused(house: House) -> None:
-    mine = await house.data.accounts.proof_of(house.streams[0].client_id)
+    mine = await house.data.accounts.credentials.proof_of(house.streams[0].client_id)
     assert mine is not None
     for proof in (mine, Proof(mine.account, mine.email_key, "0" * 32)):
         token = house.data.tokens.issue(house.streams[1].client_id, proof)

@@ -23,7 +23,7 @@ FIELDS = {"age": "age", "gender": "gender", "expression": "happiness"}
 
 
 async def switch_off(house: House, *off: Analysis) -> None:
-    await house.accounts.set_off((await house.accounts.streams(ANN))[0], off)
+    await house.accounts.streams.set_off((await house.accounts.streams.of(ANN))[0], off)
 
 
 async def buckets(house: House) -> tuple[dict[str, Any], dict[str, Any]]:

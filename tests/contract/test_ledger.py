@@ -44,8 +44,8 @@ async def house(database: str) -> AsyncIterator[House]:
     async with open_accounts(settings_for(database)) as accounts:
         ann = await accounts.create_account(ANN, PASSWORD)
         bob = await accounts.create_account(BOB, PASSWORD, Plan.ENTERPRISE)
-        door = (await accounts.add_stream(ANN, "Door")).client_id
-        windows = [(await accounts.add_stream(BOB, f"Window {number}")).client_id for number in (1, 2)]
+        door = (await accounts.streams.add(ANN, "Door")).client_id
+        windows = [(await accounts.streams.add(BOB, f"Window {number}")).client_id for number in (1, 2)]
         yield House(accounts, ann, bob, door, windows)
 
 
@@ -126,12 +126,12 @@ async def test_operators_set_the_limits_of_a_plan(house: House) -> None:
     limits = await plans.limits()
     assert (limits[Plan.DEVELOPER].allowance.seconds, limits[Plan.DEVELOPER].streams) == (600, 2)
     assert limits[Plan.ENTERPRISE].allowance.seconds is None
-    secret = await house.accounts.add_stream(ANN, "Window")
-    tenant = await house.accounts.verify(secret.client_id, secret.access_token)
+    secret = await house.accounts.streams.add(ANN, "Window")
+    tenant = await house.accounts.credentials.verify(secret.client_id, secret.access_token)
     assert tenant is not None
     assert tenant.allowance == limits[Plan.DEVELOPER].allowance
     with pytest.raises(StreamLimitReached, match="2 streams"):
-        await house.accounts.add_stream(ANN, "Roof")
+        await house.accounts.streams.add(ANN, "Roof")
     for seconds, streams in ((0, 1), (-1, 1), (10, 0), (2**31, 1)):
         with pytest.raises(LimitInvalid):
             await plans.set_limits(Plan.DEVELOPER, seconds, streams)
@@ -139,17 +139,23 @@ async def test_operators_set_the_limits_of_a_plan(house: House) -> None:
 
 async def test_what_a_stream_has_switched_off_comes_with_its_proofs(house: House) -> None:
     accounts = house.accounts
-    secret = await accounts.add_stream(BOB, "Roof")
-    tenant, proof = await accounts.verify(secret.client_id, secret.access_token), await accounts.proof_of(secret.client_id)
+    secret = await accounts.streams.add(BOB, "Roof")
+    tenant, proof = (
+        await accounts.credentials.verify(secret.client_id, secret.access_token),
+        await accounts.credentials.proof_of(secret.client_id),
+    )
     assert tenant is not None
     assert proof is not None
     assert tenant.off == proof.off == ()
-    stream = (await accounts.streams(BOB))[2]
-    await accounts.set_off(stream, ["gender", "age"])
-    tenant, proof = await accounts.verify(secret.client_id, secret.access_token), await accounts.proof_of(secret.client_id)
+    stream = (await accounts.streams.of(BOB))[2]
+    await accounts.streams.set_off(stream, ["gender", "age"])
+    tenant, proof = (
+        await accounts.credentials.verify(secret.client_id, secret.access_token),
+        await accounts.credentials.proof_of(secret.client_id),
+    )
     assert tenant is not None
     assert proof is not None
     assert tenant.off == proof.off == ("age", "gender")
-    assert [one.off for one in await accounts.streams(BOB)] == [(), (), ("age", "gender")]
-    await accounts.set_off(stream, ANALYSES[1:])
-    assert (await accounts.streams(BOB))[2].off == ANALYSES[1:]
+    assert [one.off for one in await accounts.streams.of(BOB)] == [(), (), ("age", "gender")]
+    await accounts.streams.set_off(stream, ANALYSES[1:])
+    assert (await accounts.streams.of(BOB))[2].off == ANALYSES[1:]

@@ -59,8 +59,8 @@ async def gateways(own_redis: Server, tmp_path: Path, namespace: str, monkeypatc
         await accounts.create_account(ANN, "correct horse")
         for plan in Plan:
             await accounts.plans.set_limits(plan, 4, None)
-        secret = await accounts.add_stream(ANN, "Door")
-        developer = await accounts.tenant(secret.client_id)
+        secret = await accounts.streams.add(ANN, "Door")
+        developer = await accounts.credentials.tenant(secret.client_id)
         assert developer is not None
         limits = await accounts.plans.limits()
         one, other = (Metering(meter, accounts.ledger, settings, clock=lambda: meters.time.now) for meter in (meters.one, meters.other))

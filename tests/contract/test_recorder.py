@@ -86,7 +86,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await migrate(url)
     async with open_accounts(settings) as accounts, open_broker(settings) as broker:
         await accounts.create_account("ann@example.com", PASSWORD)
-        stream = await accounts.add_stream("ann@example.com", "Door")
+        stream = await accounts.streams.add("ann@example.com", "Door")
         database, patient = Database(url, 1), Database(url, 30)
         yield Desk(settings, broker, database, patient, stream.client_id)
         await patient.close()

@@ -88,7 +88,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
     async with open_house(f"sqlite+aiosqlite:///{tmp_path}/it.db", dummy=True, guesses_per_address=1000) as house:
         for email, operator in ((ANN, False), (BOB, False), (ROOT, True)):
             await house.accounts.create_account(email, PASSWORD, Plan.ENTERPRISE, operator=operator)
-        streams = {email: await house.accounts.add_stream(email, "Door") for email in (ANN, BOB)}
+        streams = {email: await house.accounts.streams.add(email, "Door") for email in (ANN, BOB)}
         made = await make_things(house, streams[ANN])
         yield Town(**vars(house), streams=streams, made=made)
 
@@ -211,7 +211,7 @@ FORGERIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("forgery", FORGERIES)
 async def test_changes_that_no_form_of_ours_asked_for(town: Town, forgery: str) -> None:
     root, bob = await open_account(town, ROOT), await open_account(town, BOB)
-    stream = (await town.accounts.add_stream(ROOT, "Door")).client_id
+    stream = (await town.accounts.streams.add(ROOT, "Door")).client_id
     before = await town.content()
 
     def filled(value: Any) -> Any:
@@ -239,7 +239,7 @@ async def test_the_same_changes_are_made_when_a_form_asks_for_them(town: Town) -
             done[way.pattern] = (await ann.post(way.path(stream), {"name": "Door"}, headers=headers)).status
     assert done["/streams/{stream}/rename"] == done["/streams/{stream}/delete"] == 303
     assert 403 not in done.values()
-    assert [one.client_id for one in await town.accounts.streams(ANN)] == []
+    assert [one.client_id for one in await town.accounts.streams.of(ANN)] == []
 
 
 # The API

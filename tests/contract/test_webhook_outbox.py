@@ -20,7 +20,7 @@ from database.engine import Database
 from gateway.app import open_gate
 from gateway.http.parsing import Document
 from gateway.jobs.documents import expired_or_lost, job_document
-from gateway.jobs.submit import Request, read_envelope
+from gateway.jobs.requests import Request, read_envelope
 from sensorium.migrate import migrate
 from sensorium.processes.adapters import open_broker, open_stores
 from shared.errors import QueueFull
@@ -63,7 +63,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path, namespace: st
 async def streams(database: str) -> list[str]:
     async with open_accounts(read_settings({}, database=database, secret_key="k" * 32)) as accounts:
         await accounts.create_account(ANN, "correct horse", Plan.ENTERPRISE)
-        return [(await accounts.add_stream(ANN, name)).client_id for name in ("Door", "Window")]
+        return [(await accounts.streams.add(ANN, name)).client_id for name in ("Door", "Window")]
 
 
 @pytest.fixture
@@ -245,8 +245,8 @@ async def test_a_job_that_is_not_accepted_leaves_no_note(database: str, streams:
         stack.push_async_callback(consumer.stop)
         gate = await stack.enter_async_context(open_gate(settings, catalog, broker, stores, accounts, JobIds(b"k" * 32, 7)))
         document = Document({"webhook": {"url": URL}})
-        secret = await accounts.add_stream(ANN, "Gate")
-        tenant = await accounts.verify(secret.client_id, secret.access_token)
+        secret = await accounts.streams.add(ANN, "Gate")
+        tenant = await accounts.credentials.verify(secret.client_id, secret.access_token)
         assert tenant is not None
         wanted = Request(tenant, catalog["dummy", 1], document, "https://gate")
         accepted: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import shutil
 import statistics
@@ -20,8 +21,26 @@ FUNCTION_LINES = 50
 MEDIAN_FUNCTION_LINES = 10
 CONSTRUCTOR_PARAMETERS = 7
 PORT_METHODS = 5
+CLASS_METHODS = 12
+CLASS_ATTRIBUTES = 10
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+#: Classes that are larger than they may be, with their methods and attributes. There shall be no further one.
+LARGE_CLASSES = {
+    "shared/adapters/memory/store.py MemoryResults": (13, 4),
+    "shared/adapters/rabbitmq/publisher.py Publisher": (14, 9),
+    "shared/adapters/redis/connection.py Commands": (13, 8),
+    "shared/adapters/redis/feed.py Feed": (19, 13),
+    "shared/adapters/redis/results.py RedisResults": (15, 6),
+    "shared/adapters/redis/sessions.py RedisSessions": (12, 13),
+    "webhooks/dispatcher.py Webhooks": (21, 13),
+    "webhooks/outbox.py Outbox": (18, 1),
+    # its fields are how sessions are stored
+    "workers/scene/person.py Person": (11, 16),
+}
+#: Folders of what does not run in production.
+BESIDE_THE_PRODUCT = ("bench", "examples", "tests", "tools")
 
 # Each with what is wrong about it. This file and lock files, which hold nothing but digests, are not looked through.
 FORBIDDEN = {
@@ -94,6 +113,51 @@ def test_no_constructor_takes_much() -> None:
         if function.name == "__init__" and parameters(function) > CONSTRUCTOR_PARAMETERS
     }
     assert not greedy
+
+
+def test_no_class_is_large() -> None:
+    """A class that has shrunk is written down anew, or struck out, so that it does not grow again."""
+    assert large_classes() == LARGE_CLASSES
+
+
+def large_classes() -> dict[str, tuple[int, int]]:
+    sizes = {
+        f"{path.relative_to(ROOT)} {node.name}": (len(methods(node)), len(attributes(node)))
+        for path, module in modules().items()
+        if path.relative_to(ROOT).parts[0] not in BESIDE_THE_PRODUCT
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef)
+    }
+    most = CLASS_METHODS, CLASS_ATTRIBUTES
+    return {name: size for name, size in sizes.items() if any(map(operator.gt, size, most))}
+
+
+def methods(node: ast.ClassDef) -> list[str]:
+    return [child.name for child in node.body if isinstance(child, Function)]
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """What its methods assign to ``self``."""
+    return {
+        target.attr
+        for child in ast.walk(node)
+        if isinstance(child, ast.Assign | ast.AnnAssign)
+        for target in assigned(child)
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self"
+    }
+
+
+def assigned(statement: ast.Assign | ast.AnnAssign) -> Iterator[ast.expr]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    for target in targets:
+        yield from target.elts if isinstance(target, ast.Tuple) else [target]
+
+
+def test_attributes_are_counted_once() -> None:
+    text = "class A:\n def f(self):\n  self.a, other.b = self.c = 1, 2\n  self.a: int = 3\n  self.d += 1"
+    (node,) = ast.parse(text).body
+    assert isinstance(node, ast.ClassDef)
+    assert (methods(node), attributes(node)) == (["f"], {"a", "c"})
 
 
 def test_no_port_is_wide() -> None:

@@ -69,7 +69,7 @@ def test_credentials_are_shown_and_work(command: Command, settings: Settings, an
 
     async def verify() -> Tenant | None:
         async with open_accounts(settings) as accounts:
-            return await accounts.verify(shown["client_id"], shown["access_token"])
+            return await accounts.credentials.verify(shown["client_id"], shown["access_token"])
 
     tenant = asyncio.run(verify())
     assert tenant is not None

@@ -33,7 +33,7 @@ async def fill(settings: Settings) -> str:
     await migrate(settings.database_url)
     async with open_accounts(settings) as accounts:
         await accounts.create_account("ann@example.com", "correct horse")
-        stream = (await accounts.add_stream("ann@example.com", "Door")).client_id
+        stream = (await accounts.streams.add("ann@example.com", "Door")).client_id
     database = Database(settings.database_url, 5)
     visits = Visits(database, settings.senior_age)
     await visits.prepare()

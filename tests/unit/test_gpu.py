@@ -275,7 +275,7 @@ for items in (1, 8, 3, 8, 1):
     given = {"input": np.random.default_rng(items).uniform(0, 255, (items, 3, 640, 640)).astype(np.float32)}
     found, expected = small.run(given), large.run(given)
     assert all(np.allclose(found[name], expected[name], rtol=1e-3, atol=1e-3) for name in expected), items
-print("at most", small._most)
+print("at most", small._room.most)
 """
 
 

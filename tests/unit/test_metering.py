@@ -75,8 +75,8 @@ async def tenant(accounts: Accounts) -> Tenant:
     """A stream of the plan developer, with three seconds a month."""
     await accounts.create_account(ANN, "correct horse")
     await accounts.plans.set_limits(Plan.DEVELOPER, 3, 1)
-    secret = await accounts.add_stream(ANN, "Door")
-    found = await accounts.verify(secret.client_id, secret.access_token)
+    secret = await accounts.streams.add(ANN, "Door")
+    found = await accounts.credentials.verify(secret.client_id, secret.access_token)
     assert found is not None
     return found
 

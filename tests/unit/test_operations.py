@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared import operations
+from shared import operations, queue_lines
 from shared.adapters.memory.store import open_stores
 from shared.errors import BrokerAway, StoreAway
 from shared.facts import DeadLetter, Observation, QueueFacts, ServedFacts, WorkerFacts
@@ -58,7 +58,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(operations, "time", clock)
+    for module in (operations, queue_lines):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

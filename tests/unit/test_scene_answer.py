@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from workers.scene.answer import entity, remember_boxes
-from workers.scene.person import Look, Person, Stay
+from workers.scene.person import Look, Person
 from workers.scene.sightings import Sighting
+from workers.scene.stay import Stay
 
 SIZE = (640, 480)
 POINTS = [[310, 110], [350, 108], [331, 130], [315, 150], [346, 149]]

@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from workers.scene.clock import MAX_STEP, Clock
 from workers.scene.events import Sensitivity, appears, disappears, happenings
 from workers.scene.following import Following, follow, give_up
-from workers.scene.person import Look, Person, Stay
+from workers.scene.person import Look, Person
 from workers.scene.presets import PRESETS
 from workers.scene.sightings import Sighting
+from workers.scene.stay import Stay
 
 SALT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 SIZE = (640, 480)
@@ -67,7 +68,7 @@ def test_whoever_walks_past_neither_stands_nor_looks() -> None:
     times = every(4, 10)
     person = stay(times, [100.0 * time for time in times], [1.0] * len(times))
     assert (person.stay.stop, person.stay.attention) == (0, 0)
-    assert person.direction == "right"
+    assert person.stay.direction == "right"
 
 
 @pytest.mark.parametrize("fps", [5, 10, 25])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gateway.streams.intake import new_sender
+from gateway.streams.places import new_sender
 
 
 def test_who_connects_later_is_newer_within_a_millisecond_too() -> None:

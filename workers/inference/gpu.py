@@ -76,71 +76,53 @@ class Session(Protocol):
     def run(self, feeds: Arrays) -> Arrays: ...
 
 
-class GpuNetwork:
-    """A `workers.contract.Network` that survives a full GPU."""
+class _Room:
+    """The largest batch that has room on the device."""
 
-    def __init__(self, open_session: Callable[[], Session], on_lost: Callable[[str], None]) -> None:
-        """``open_session`` is called at once, and again where memory ran out; ``on_lost``, with the network's name, where that
-        did not help: it should end the process."""
+    def __init__(self) -> None:
+        self.most = BUCKETS[-1]
+        #: Runs of that batch that had room.
+        self._runs = 0
+
+    def had(self, size: int) -> None:
+        """There was room for so many: who was in the way of more may have gone."""
+        if size == self.most < BUCKETS[-1]:
+            self._runs += 1
+            if self._runs >= TRY_LARGER_AFTER:
+                self.most, self._runs = 2 * size, 0
+
+    def had_not(self, size: int) -> None:
+        self.most = min(self.most, size // 2)
+
+
+class _Reopening:
+    """A session that several threads run in, and that is opened anew where memory ran out."""
+
+    def __init__(
+        self,
+        session: Session,
+        open_session: Callable[[], Session],
+        on_lost: Callable[[str], None],
+    ) -> None:
         self._open, self._on_lost = open_session, on_lost
-        session = open_session()
-        self.name, self.sha256, self.device, self._batched = session.name, session.sha256, session.device, session.batched
+        self._name, self._device = session.name, session.device
+        #: None while it is opened anew, and once it is lost.
         self._session: Session | None = session
         self._changed = threading.Condition()
-        self._running = self._opened = self._runs_at_most = 0
-        self._most = BUCKETS[-1]
+        #: Threads that run in it; how often it was opened anew.
+        self._running = self.opened = 0
         self._lost = False
 
-    def run(self, feeds: Arrays) -> Arrays:
-        """Every output by name. Raises what the runtime raises for inputs that it cannot take, `DeviceMissing` when the device is lost."""
-        count = len(next(iter(feeds.values()))) if self._batched else 0
-        if count == 0:
-            return self._certainly(feeds)
-        parts, start = [], 0
-        while start < count:
-            size = min(self._most, count - start)
-            parts.append(self._batch(_cut(feeds, start, start + size), size))
-            start += size
-        return _joined(parts)
+    def run(self, feeds: Arrays) -> Arrays | None:
+        """None when memory ran out. By then nothing refers to the session any more, as the error would.
 
-    def _batch(self, feeds: Arrays, count: int) -> Arrays:
-        """At most `BUCKETS[-1]` items, halved as often as it takes."""
-        if count == 1:
-            return self._certainly(feeds)
-        size = next(bucket for bucket in BUCKETS if bucket >= count)
-        found = self._try(_filled(feeds, size - count))
-        if found is not None:
-            self._had_room(size)
-            return found if size == count else _cut(found, 0, count)
-        self._most = min(self._most, size // 2)
-        log.warning("gpu.batch_halved", model=self.name, items=count)
-        metrics.GPU_MEMORY_FAILURES.labels(self.name, "halved").inc()
-        return self.run(feeds)
-
-    def _had_room(self, size: int) -> None:
-        """Who was in the way may have gone."""
-        if size == self._most < BUCKETS[-1]:
-            self._runs_at_most += 1
-            if self._runs_at_most >= TRY_LARGER_AFTER:
-                self._most, self._runs_at_most = 2 * size, 0
-
-    def _certainly(self, feeds: Arrays) -> Arrays:
-        """What cannot be cut: with a new session if need be, or not at all."""
-        opened = self._opened
-        found = self._try(feeds)
-        if found is None:
-            self._reopen(opened)
-            found = self._try(feeds)
-        if found is None:
-            self._lose("no memory for a single item, with a new session either")
-        return found
-
-    def _try(self, feeds: Arrays) -> Arrays | None:
-        """None when memory ran out. By then nothing refers to the session any more, as the error with its frames would."""
+        Raises what the runtime raises for inputs that it cannot take, `DeviceMissing` for a lost device.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._session is not None or self._lost)
             if self._session is None:
-                raise DeviceMissing(f"the {self.device} device was lost; this worker is about to be replaced")
+                gone = f"the {self._device} device was lost; this worker is about to be replaced"
+                raise DeviceMissing(gone)
             session = self._session
             self._running += 1
         try:
@@ -155,35 +137,94 @@ class GpuNetwork:
                 self._running -= 1
                 self._changed.notify_all()
         if trouble is Trouble.DEVICE:
-            self._lose(text)
+            self.lose(text)
         return None
 
-    def _reopen(self, opened: int) -> None:
-        """Unless somebody else did since ``opened``. The old session goes first, once nobody runs in it: there is no room for two."""
+    def reopen(self, opened: int) -> None:
+        """Open the session anew, unless somebody else did since ``opened``.
+
+        The old one goes first, once nobody runs in it: there is no room for two.
+        """
         with self._changed:
-            if self._opened != opened or self._lost:
+            if self.opened != opened or self._lost:
                 return
-            self._opened += 1
+            self.opened += 1
             self._session = None
             self._changed.wait_for(lambda: self._running == 0)
-            log.warning("gpu.session_reopened", model=self.name)
-            metrics.GPU_MEMORY_FAILURES.labels(self.name, "reopened").inc()
+            log.warning("gpu.session_reopened", model=self._name)
+            metrics.GPU_MEMORY_FAILURES.labels(self._name, "reopened").inc()
             try:
                 self._session = self._open()
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no session
                 reason = str(error)
             self._changed.notify_all()
         if self._session is None:
-            self._lose(reason)
+            self.lose(reason)
 
-    def _lose(self, reason: str) -> NoReturn:
+    def lose(self, reason: str) -> NoReturn:
+        """Nothing will run any more. Raises `DeviceMissing`."""
         with self._changed:
             self._session, self._lost = None, True
             self._changed.notify_all()
-        log.error("gpu.lost", model=self.name, reason=reason[:500])
-        metrics.GPU_MEMORY_FAILURES.labels(self.name, "lost").inc()
-        self._on_lost(self.name)
-        raise DeviceMissing(f"the model {self.name} does not run on {self.device} any more: {reason[:500]}")
+        log.error("gpu.lost", model=self._name, reason=reason[:500])
+        metrics.GPU_MEMORY_FAILURES.labels(self._name, "lost").inc()
+        self._on_lost(self._name)
+        raise DeviceMissing(f"the model {self._name} does not run on {self._device} any more: {reason[:500]}")
+
+
+class GpuNetwork:
+    """A `workers.contract.Network` that survives a full GPU."""
+
+    def __init__(self, open_session: Callable[[], Session], on_lost: Callable[[str], None]) -> None:
+        """``open_session`` is called at once, and again where memory ran out.
+
+        ``on_lost`` is called, with the network's name, where that did not help: it should end the process.
+        """
+        session = open_session()
+        self.name, self.sha256, self.device = session.name, session.sha256, session.device
+        self._batched = session.batched
+        self._session = _Reopening(session, open_session, on_lost)
+        self._room = _Room()
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Every output by name.
+
+        Raises what the runtime raises for inputs that it cannot take, `DeviceMissing` for a lost device.
+        """
+        count = len(next(iter(feeds.values()))) if self._batched else 0
+        if count == 0:
+            return self._certainly(feeds)
+        parts, start = [], 0
+        while start < count:
+            size = min(self._room.most, count - start)
+            parts.append(self._batch(_cut(feeds, start, start + size), size))
+            start += size
+        return _joined(parts)
+
+    def _batch(self, feeds: Arrays, count: int) -> Arrays:
+        """At most `BUCKETS[-1]` items, halved as often as it takes."""
+        if count == 1:
+            return self._certainly(feeds)
+        size = next(bucket for bucket in BUCKETS if bucket >= count)
+        found = self._session.run(_filled(feeds, size - count))
+        if found is not None:
+            self._room.had(size)
+            return found if size == count else _cut(found, 0, count)
+        self._room.had_not(size)
+        log.warning("gpu.batch_halved", model=self.name, items=count)
+        metrics.GPU_MEMORY_FAILURES.labels(self.name, "halved").inc()
+        return self.run(feeds)
+
+    def _certainly(self, feeds: Arrays) -> Arrays:
+        """What cannot be cut: with a new session if need be, or not at all."""
+        opened = self._session.opened
+        found = self._session.run(feeds)
+        if found is None:
+            self._session.reopen(opened)
+            found = self._session.run(feeds)
+        if found is None:
+            self._session.lose("no memory for a single item, with a new session either")
+        return found
 
 
 def _cut(arrays: Arrays, start: int, end: int) -> Arrays:

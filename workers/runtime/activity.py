@@ -2,103 +2,57 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import count
+from functools import partial
 from typing import Any
 
-from shared import metrics, trace
+from shared import trace
 from shared.facts import ServedFacts
 from shared.jobs import queue_of
 from shared.ports import Delivery
 from shared.rates import Rate
 from workers.runtime.batching import Work
+from workers.runtime.busy import BusyTime
 from workers.runtime.compute import Computer, Outcome
 from workers.runtime.emitting import Emitter
-
-
-class Held:
-    """A delivery in hand (`shared.ports.Delivery`) that says when it is settled. ``accepted``: when its job was, seconds since 1970."""
-
-    __slots__ = ("_activity", "_delivery", "accepted", "body", "redelivered")
-
-    def __init__(self, activity: Activity, delivery: Delivery) -> None:
-        self._activity = activity
-        self._delivery = delivery
-        self.accepted: float | None = None
-        self.body = delivery.body
-        self.redelivered = delivery.redelivered
-
-    @property
-    def reason(self) -> str | None:
-        return self._delivery.reason
-
-    def ack(self) -> None:
-        self._activity.let_go(self)
-        self._delivery.ack()
-
-    def reject(self, *, requeue: bool) -> None:
-        self._activity.let_go(self)
-        self._delivery.reject(requeue=requeue)
+from workers.runtime.in_hand import Held, InHand
 
 
 class Activity:
-    """The counts of one service. Computing is measured in the model thread, so that waiting for one is not taken for it."""
+    """The counts of one service."""
 
     def __init__(self, computer: Computer, threads: int, batch: int) -> None:
         """``threads``: that the services of this process share; ``batch``: most items computed at a time."""
-        service = computer.service
-        self._computer, self._threads, self._batch = computer, threads, batch
-        self._name, self._version = service.name, service.version
-        self._models = tuple(model["name"] for model in computer.facts.get("models", ()))
-        self._stand_ins: dict[str, str] = dict(computer.facts.get("stand_ins", {}))
-        self._busy_seconds = metrics.BUSY_SECONDS.labels(self._name)
-        self._running: dict[int, float] = {}
-        self._numbers = count()
-        self._busy = 0.0
+        self._computer, self._batch = computer, batch
+        self._in_hand = InHand()
+        self._busy = BusyTime(computer.service.name, threads)
+        #: Items that were computed, and how many of them a second.
         self._done = 0
-        self._taken = 0
-        self._held: dict[int, Held] = {}
-        self._told = (time.perf_counter(), 0.0)
         self._rate = Rate()
 
     def hold(self, delivery: Delivery) -> Held:
         """The delivery, in hand from now on."""
-        self._taken += 1
-        held = Held(self, delivery)
-        self._held[id(held)] = held
-        return held
-
-    def let_go(self, held: Held) -> None:
-        self._held.pop(id(held), None)
+        return self._in_hand.hold(delivery)
 
     def compute(self, works: Sequence[Work], emitter: Emitter | None = None) -> tuple[list[Outcome], float]:
-        """Run a batch and measure it, in seconds. Called in model threads; what it writes is written in one step each.
+        """Run a batch and measure it, in seconds. Called in model threads.
 
         ``emitter`` takes the pieces of streamed answers.
         """
-        number, begin = next(self._numbers), time.perf_counter()
-        self._running[number] = begin
-        try:
-            with self._span(works):
-                outcomes = self._computer.run(works, emitter)
-            return outcomes, time.perf_counter() - begin
-        finally:
-            self._running.pop(number, None)
+        return self._busy.measured(partial(self._run, works, emitter))
 
     def has_ahead(self, work: Work) -> bool:
         return self._computer.has_ahead(work)
 
     def prepare(self, work: Work) -> float:
         """Prepare a frame ahead of its turn and measure it, in seconds. Called in model threads."""
-        number, begin = next(self._numbers), time.perf_counter()
-        self._running[number] = begin
-        try:
-            self._computer.prepare(work)
-            return time.perf_counter() - begin
-        finally:
-            self._running.pop(number, None)
+        _, seconds = self._busy.measured(partial(self._computer.prepare, work))
+        return seconds
+
+    def _run(self, works: Sequence[Work], emitter: Emitter | None) -> list[Outcome]:
+        with self._span(works):
+            return self._computer.run(works, emitter)
 
     def _span(self, works: Sequence[Work]) -> AbstractContextManager[Any]:
         """A batch belongs to the trace of its first job, and is linked to those of the others."""
@@ -106,36 +60,36 @@ class Activity:
         if not traces:
             return nullcontext()
         return trace.span(
-            "batch", traces[0], traces[1:], service=self._name, items=len(works), job=works[0].job.id, attempt=works[0].attempt
+            "batch",
+            traces[0],
+            traces[1:],
+            service=self._computer.service.name,
+            items=len(works),
+            job=works[0].job.id,
+            attempt=works[0].attempt,
         )
 
     def computed(self, items: int, seconds: float) -> None:
         """A batch is done; called in the event loop."""
         self._done += items
         self._rate.count(items)
-        self._busy += seconds
-        self._busy_seconds.inc(seconds)
+        self._busy.add(seconds)
 
     def tell(self) -> ServedFacts:
         """What is so now; ``busy`` is since it was told before."""
-        now = time.perf_counter()
-        # A batch that is between a thread and the loop is in neither sum: the next telling has it.
-        busy = self._busy + sum(now - begin for begin in list(self._running.values()))
-        (before, busy_before), self._told = self._told, (now, busy)
-        share = (busy - busy_before) / max(1e-9, (now - before) * self._threads)
-        oldest = min((held.accepted for held in self._held.values() if held.accepted is not None), default=None)
+        service, facts = self._computer.service, self._computer.facts
         return ServedFacts(
-            service=self._name,
-            version=self._version,
-            queue=queue_of(self._name, self._version),
-            models=self._models,
+            service=service.name,
+            version=service.version,
+            queue=queue_of(service.name, service.version),
+            models=tuple(model["name"] for model in facts.get("models", ())),
             batch=self._batch,
-            busy=round(min(1.0, max(0.0, share)), 4),
+            busy=round(self._busy.share(), 4),
             done=self._done,
-            taken=self._taken,
-            in_hand=len(self._held),
-            oldest=oldest,
+            taken=self._in_hand.taken,
+            in_hand=len(self._in_hand),
+            oldest=self._in_hand.oldest,
             rate=round(self._rate.per_second, 3),
-            stand_ins=self._stand_ins,
-            details=self._computer.service.announced(),
+            stand_ins=dict(facts.get("stand_ins", {})),
+            details=service.announced(),
         )

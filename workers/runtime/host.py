@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from shared.errors import NoWorker, PerceptionError, Unavailable
+from shared.errors import NoWorker, PerceptionError
 from shared.log import get_logger
 from shared.ports import Broker, Stores
 from shared.settings import Settings
@@ -28,12 +27,9 @@ from workers.runtime.compute import Computer
 from workers.runtime.cpus import usable_cpus
 from workers.runtime.policy import Policy
 from workers.runtime.runner import Runner
+from workers.runtime.verifying import Verification
 
 log = get_logger(__name__)
-
-#: The broker is asked at most this often whether it still delivers to us, in seconds.
-_VERIFY_EVERY = 5.0
-_VERIFIED_FOR = 1.0
 
 
 class _Recording:
@@ -166,14 +162,14 @@ class Host:
 
     def __init__(self, settings: Settings, broker: Broker, stores: Stores, models: Models, on_stuck: Callable[[str], None]) -> None:
         """``on_stuck`` is called with a service's name when a batch of it outlasts its time or its runner failed."""
-        self._settings, self._broker, self._stores, self._models, self._on_stuck = settings, broker, stores, models, on_stuck
+        self._settings, self._broker, self._stores = settings, broker, stores
+        self._models, self._on_stuck = models, on_stuck
         self._threads = settings.model_threads or usable_cpus()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
-        self._announcer = Announcer(stores.workers, settings.announce_seconds, settings.device, self._threads, _release())
+        every, device = settings.announce_seconds, settings.device
+        self._announcer = Announcer(stores.workers, every, device, self._threads, _release())
         self._runners: list[Runner] = []
-        self._verifying: asyncio.Task[None] | None = None
-        self._verified_until = 0.0
-        self._lock = asyncio.Lock()
+        self._verification = Verification(stores.ping, self._runners)
 
     async def start(self, kinds: Sequence[ServiceType]) -> dict[str, PerceptionError]:
         """Load and run each service; returns those that could not be loaded, with the reason, the parts of a composite among them."""
@@ -191,32 +187,17 @@ class Host:
             runner = Runner(loaded.computer, self._broker, self._stores, policy, self._pool, self._on_stuck)
             await runner.start()
             self._runners.append(runner)
-        self._verifying = asyncio.create_task(self._keep_verifying())
+        self._verification.start()
         self._announcer.start(lambda: [runner.tell() for runner in self._runners])
         return failed
 
     async def verify(self) -> None:
         """Raise unless the broker and the store confirm that every runner is being served. Cheap to call often."""
-        async with self._lock:
-            if time.monotonic() < self._verified_until:
-                return
-            await self._stores.ping()
-            await asyncio.gather(*(runner.verify() for runner in self._runners))
-            self._verified_until = time.monotonic() + _VERIFIED_FOR
+        await self._verification.verify()
 
     async def stop(self) -> None:
         """Drain every runner, then let the threads go."""
-        if self._verifying is not None:
-            self._verifying.cancel()
+        self._verification.stop()
         await asyncio.gather(*(runner.stop() for runner in self._runners))
         await self._announcer.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _keep_verifying(self) -> None:
-        """Asking is also what mends: a consumer that the broker does not know is subscribed again."""
-        while True:
-            await asyncio.sleep(_VERIFY_EVERY)
-            try:
-                await self.verify()
-            except Unavailable as error:
-                log.warning("worker.not_served", code=error.code, reason=error.message)

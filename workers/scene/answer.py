@@ -88,7 +88,7 @@ def entity(person: Person, now: float, size: tuple[int, int], *, seen: bool) -> 
         "face_roi_confidence": person.face_score if seen else 0.0,
         "full_body_roi": person.body,
         "full_body_roi_confidence": person.body_score if seen else 0.0,
-        "direction": person.direction,
+        "direction": person.stay.direction,
     }
     if person.age is not None:
         fields |= {"age": round(person.age, 1), "age_confidence": round(person.demography.age_confidence, 4)}

@@ -78,9 +78,11 @@ def happenings(person: Person, now: float, sensitivity: Sensitivity) -> list[Tol
     told += _focus(person, now, sensitivity)
     told += _emotions(person, now, sensitivity)
     threshold = 1.6 - 1.2 * sensitivity.direction_estimated
-    if person.shown and person.stay.furthest >= threshold and person.direction != "unknown" and not person.stay.tellings.get("direction"):
-        person.stay.tellings["direction"] = 1
-        told.append(Told("direction_estimated", "direction", round(min(1.0, 0.5 + person.stay.furthest / 4), 4)))
+    stay = person.stay
+    went = stay.furthest >= threshold and stay.direction != "unknown"
+    if person.shown and went and not stay.tellings.get("direction"):
+        stay.tellings["direction"] = 1
+        told.append(Told("direction_estimated", "direction", round(min(1.0, 0.5 + stay.furthest / 4), 4)))
     return told
 
 

@@ -9,34 +9,23 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, field
-from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy.typing as npt
 
 from shared.privacy import Analysis
-from shared.visits import Direction, Gender, Visit
+from shared.visits import Gender, Visit
 from workers.scene.clock import MAX_STEP, Clock, Step
 from workers.scene.estimates import Demography, Expressions, quality
 from workers.scene.presets import Preset
+from workers.scene.stay import Stay
 
 Array = npt.NDArray[Any]
 
-#: Somebody whose head went no further than this in so many seconds stood still all the while: in upper bodies (about 0.85 m), where
-#: coming nearer or going away counts as the change of the size's logarithm times the other.
-STILL_SECONDS, STILL_DISTANCE, STILL_NEARER = 1.0, 0.25, 0.7
-#: Within this distance somebody is at a place already, or still.
-STILL_NEAR = 0.1
-#: The path is remembered in steps of at least so many seconds.
-_PATH_STEP = 0.095
 #: Looks at the camera that are this far apart are one (a blink, a missed face), in seconds or in 1.5 frames.
 _BLINK, _BLINK_FRAMES = 0.4, 1.5
 #: A gaze rests while it stays within this angle of where it began, in radians.
 FOCUS_CONE = 0.21
-#: From this displacement on, in upper bodies, a path has a direction.
-DIRECTED = 0.4
-#: A visit that lasts is told again each so many seconds.
-PROVISIONAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +43,6 @@ class Look:
     female: float | None = None
     expressions: Array | None = None
     gaze_certainty: float = 1.0
-
-
-@dataclass(slots=True)
-class Stay:
-    """One entity's stay in view. Times in seconds; ``counted``: until when the stop is counted; ``rested``: what it was before the present
-    one; ``path``: [time, x, y, log height] of the last second; ``origin``: [x, y, height] where it began; ``furthest``: the largest
-    displacement so far, in upper bodies; ``told``: the last provisional visit; ``tellings``: how many events of age and gender there were."""
-
-    first: float
-    last: float
-    stop: float = 0.0
-    attention: float = 0.0
-    still: bool = False
-    counted: float = -1e9
-    rested: float = 0.0
-    path: list[list[float]] = field(default_factory=list)
-    origin: list[float] = field(default_factory=list)
-    offset: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    furthest: float = 0.0
-    told: float = 0.0
-    tellings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -133,41 +101,8 @@ class Person:
 
     def move(self, box: Array, velocity: list[float], step: Step) -> None:
         """Seen in this frame, at ``box`` float [4] (head to hips, smoothed; pixels), with ``velocity`` in pixels a second."""
-        stay = self.stay
         self.box, self.velocity = [round(float(value), 1) for value in box], velocity
-        x, y, height = float(box[0] + box[2] / 2), float(box[1] + 0.15 * box[3]), max(float(box[3]), 1.0)
-        if not stay.origin:
-            stay.origin = [round(x, 1), round(y, 1), round(height, 1)]
-        self._stand(step, x, y, math.log(height))
-        scale = math.sqrt(stay.origin[2] * height)
-        stay.offset = [round((x - stay.origin[0]) / scale, 3), round((y - stay.origin[1]) / scale, 3)]
-        stay.furthest = max(stay.furthest, round(math.hypot(*stay.offset), 3))
-        stay.last = step.now
-
-    def _stand(self, step: Step, x: float, y: float, size: float) -> None:
-        """Count standing: from coming to a place until leaving it, which is known up to a second later."""
-        stay, now = self.stay, step.now
-        since_last = min(now - stay.last, MAX_STEP) if stay.path else 0.0
-        here = [round(now, 3), round(x, 1), round(y, 1), round(size, 3)]
-        apart = [_apart(point, here) for point in stay.path]
-        if max(apart, default=0.0) >= STILL_DISTANCE:
-            if stay.still:
-                left = _last_near(stay.path)
-                stay.stop = round(max(stay.rested, stay.stop - max(0.0, stay.counted - left)), 4)
-            stay.still = False
-        elif stay.still:
-            stay.stop = round(stay.stop + since_last, 4)
-        elif stay.path and now - stay.path[0][0] >= STILL_SECONDS - 1e-6:
-            came = next((point[0] for point, after in zip(stay.path, _maxima(apart), strict=True) if after < STILL_NEAR), now)
-            stay.still, stay.rested = True, stay.stop
-            stay.stop = round(stay.stop + min(now - came, now - stay.counted, MAX_STEP), 4)
-        if stay.still:
-            stay.counted = now
-        if not stay.path or now - stay.path[-1][0] >= _PATH_STEP:
-            stay.path.append(here)
-        stay.path = [
-            point for index, point in enumerate(stay.path) if now - point[0] <= STILL_SECONDS + 1e-6 or index == len(stay.path) - 1
-        ]
+        self.stay.move(box, step)
 
     def look(self, look: Look, preset: Preset, step: Step) -> None:
         """A face was seen in this frame."""
@@ -203,16 +138,6 @@ class Person:
             self.episodes.pop("focus", None)
 
     @property
-    def direction(self) -> Direction:
-        """Where the person went in the picture, from the beginning of the stay."""
-        x, y = self.stay.offset
-        if math.hypot(x, y) < DIRECTED:
-            return "unknown"
-        if abs(x) >= abs(y):
-            return "right" if x > 0 else "left"
-        return "down" if y > 0 else "up"
-
-    @property
     def age(self) -> float | None:
         """The running estimate, in years; None while nothing is known."""
         return self.demography.age if self.demography.weight and "age" not in self.off else None
@@ -236,30 +161,6 @@ class Person:
             age=None if age is None else round(age, 1),
             gender=self.gender,
             happiness=None if happiness is None else round(happiness, 4),
-            direction=self.direction,
+            direction=self.stay.direction,
             closed=closed,
         )
-
-    def provisional_is_due(self, now: float) -> bool:
-        """Whether the visit has lasted so long that it is to be told before it ends. Says yes once each minute."""
-        if self.stay.last - max(self.stay.told, self.stay.first) < PROVISIONAL_SECONDS:
-            return False
-        self.stay.told = now
-        return True
-
-
-def _apart(one: list[float], other: list[float]) -> float:
-    """The distance of two points of a path, in upper bodies."""
-    scale = math.exp((one[3] + other[3]) / 2)
-    return math.hypot(one[1] - other[1], one[2] - other[2]) / scale + STILL_NEARER * abs(one[3] - other[3])
-
-
-def _maxima(values: list[float]) -> list[float]:
-    """For each value the greatest from it on."""
-    return list(accumulate(reversed(values), max))[::-1]
-
-
-def _last_near(path: list[list[float]]) -> float:
-    """Until when the path stayed near its first point."""
-    near = takewhile(lambda point: _apart(path[0], point) < STILL_NEAR, path)
-    return max(point[0] for point in near)

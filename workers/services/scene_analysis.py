@@ -25,9 +25,10 @@ from workers.scene.clock import Clock, Step
 from workers.scene.events import Sensitivity, Told, appears, disappears, happenings
 from workers.scene.following import Following, Track, follow, forget_looks, give_up, look_by, wanted_looks
 from workers.scene.looking import MODELS, Networks, Wanted
-from workers.scene.person import Look, Person, Stay
+from workers.scene.person import Look, Person
 from workers.scene.presets import PRESETS, Position
 from workers.scene.sightings import Sighting, sight
+from workers.scene.stay import Stay
 
 #: Timestamps outside are mistakes: nobody had such a camera before, and a clock that is a day ahead is set wrong.
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -270,7 +271,7 @@ def _see(frame: _Frame, person: Person, sighting: Sighting, look: Look | None) -
     happened = [told] if told is not None else []
     happened += happenings(person, step.now, given.sensitivity)
     frame.events += [_event(frame, person, one) for one in happened]
-    if frame.state.store and person.shown and person.provisional_is_due(step.now):
+    if frame.state.store and person.shown and person.stay.provisional_is_due(step.now):
         frame.visits.append(person.visit(frame.state.salt, frame.state.clock, closed=False))
 
 
