@@ -28,14 +28,6 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 #: Classes that are larger than they may be, with their methods and attributes. There shall be no further one.
 LARGE_CLASSES = {
-    "shared/adapters/memory/store.py MemoryResults": (13, 4),
-    "shared/adapters/rabbitmq/publisher.py Publisher": (14, 9),
-    "shared/adapters/redis/connection.py Commands": (13, 8),
-    "shared/adapters/redis/feed.py Feed": (19, 13),
-    "shared/adapters/redis/results.py RedisResults": (15, 6),
-    "shared/adapters/redis/sessions.py RedisSessions": (12, 13),
-    "webhooks/dispatcher.py Webhooks": (21, 13),
-    "webhooks/outbox.py Outbox": (18, 1),
     # its fields are how sessions are stored
     "workers/scene/person.py Person": (11, 16),
 }
