@@ -7,7 +7,6 @@ phonemes in the manner of CTC (0 is none, repetitions count once).
 from __future__ import annotations
 
 import gzip
-import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from shared.errors import ModelCorrupt
 from workers.contract import Models, Network
@@ -82,7 +82,7 @@ def _table(path: Path) -> dict[str, Any]:
     """A JSON object, compressed or not. Raises `ModelCorrupt`."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        table = json.loads(content)
+        table = orjson.loads(content)
         if not isinstance(table, dict):
             raise ValueError("it is no object")
     except (OSError, EOFError, ValueError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -31,8 +32,10 @@ class Tagger:
         lengths = [len(row) for row in weights.values()]
         self._ends = np.cumsum([0, *lengths]).astype(np.int32)
         self._rows = {feature: row for row, feature in enumerate(weights)}
-        self._columns = np.fromiter((numbers[tag] for row in weights.values() for tag in row), np.uint8, sum(lengths))
-        self._weights = np.fromiter((weight for row in weights.values() for weight in row.values()), np.float32, sum(lengths))
+        rows = weights.values()
+        tags_of_rows = map(numbers.__getitem__, chain.from_iterable(rows))
+        self._columns = np.fromiter(tags_of_rows, np.uint8, sum(lengths))
+        self._weights = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float32, sum(lengths))
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Self:
