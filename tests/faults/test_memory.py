@@ -16,6 +16,7 @@ MOST_GROWTH = 1.05
 @pytest.mark.timeout(900)
 async def test_memory_is_flat(system: System) -> None:
     system.environment |= {"SENSORIUM_MODEL_THREADS": "2", "SENSORIUM_LOG_LEVEL": "warning", "SENSORIUM_BATCH": "1"}
+    system.afresh = True
     gateway = await system.gateway()
     worker = await system.worker("dummy", "face_detection")
     load = partial(mixed_load, gateway.url, system.credentials, mixture=jobs_of(SERVICES))

@@ -86,11 +86,13 @@ class System:
     folder: Path
     processes: list[Process] = field(default_factory=list)
     credentials: tuple[str, str] = ("", "")
+    #: Whether processes are started the long way (`forked.start`).
+    afresh: bool = False
 
     def start(self, *arguments: str, port_option: str = "--port", port: int | None = None, **extra: str) -> Process:
         port = port or free_port()
         log = self.folder / f"{arguments[0]}-{len(self.processes)}.log"
-        running = forked.start([*arguments, port_option, str(port)], {**self.environment, **extra}, ROOT, log)
+        running = forked.start([*arguments, port_option, str(port)], {**self.environment, **extra}, ROOT, log, afresh=self.afresh)
         process = Process(running, port, log)
         self.processes.append(process)
         return process

@@ -91,9 +91,12 @@ def _context() -> Any:
     return context
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Running:
-    """``sensorium ARGUMENTS`` with exactly this environment, in ``folder``; what it prints goes to ``log``."""
-    if sys.platform != "linux":
+def start(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, *, afresh: bool = False) -> Running:
+    """``sensorium ARGUMENTS`` with exactly this environment, in ``folder``; what it prints goes to ``log``.
+
+    ``afresh``: not forked, so that what it takes of the memory is its own.
+    """
+    if afresh or sys.platform != "linux":
         with log.open("wb") as output:
             command = [sys.executable, "-m", "sensorium", *arguments]
             return subprocess.Popen(command, env=dict(environment), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
