@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 import uvloop
+from argon2 import PasswordHasher
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2id with the least parameters: the tests log in a thousand times. Those of production are tested in `tests/unit`."""
+    monkeypatch.setattr("accounts.passwords.PasswordHasher", partial(PasswordHasher, time_cost=1, memory_cost=64, parallelism=1))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
