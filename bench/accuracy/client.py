@@ -97,6 +97,7 @@ async def embedded_client(data: Path, *, registry_models: bool = False) -> Async
             link_registry_models(Path(os.environ.get("SENSORIUM_MODELS_DIR") or DEFAULT_DIRECTORY), Path(name, "models"))
         with running_system(Path(name), settings) as system:
             system.credentials = (DEMO_SECRET.client_id, DEMO_SECRET.access_token)
+            system.afresh = True
             process = system.start("up")
             await process.ready(180)
             async with system.client(process) as session:

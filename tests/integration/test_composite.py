@@ -58,7 +58,7 @@ async def test_asynchronous_followed_and_explained(client: aiohttp.ClientSession
     assert json.loads(last.split("data: ", 1)[1]) == document
     explained = document["explain"]["services"]
     assert set(explained) == {"face_detection", "gaze_analysis"}
-    assert "yunet" in [model["name"] for model in explained["face_detection"]["models"]]
+    assert {"yunet", "centerface"} & {model["name"] for model in explained["face_detection"]["models"]}
     assert explained["gaze_analysis"]["compute_seconds"] > 0
 
 

@@ -132,6 +132,7 @@ async def test_pictures(client: aiohttp.ClientSession, name: str) -> None:
         assert wanted == 201 or answer["parameter"] == "image"
 
 
+@pytest.mark.models("yunet")
 @pytest.mark.parametrize("orientation", range(1, 9))
 async def test_the_orientation_of_cameras(client: aiohttp.ClientSession, orientation: int) -> None:
     """The same face in the same place, however the camera was held."""

@@ -57,6 +57,7 @@ def without_values(page: str) -> str:
     return BLOCK.sub(lambda found: json.dumps(shape(json.loads(found[2])), indent=1) if found[1] == "json" else found[0], page)
 
 
+@pytest.mark.models
 def test_the_examples_are_those_of_today(instance: Instance) -> None:
     """Else: `make docs-api`."""
     with api_page.client_of(instance.url) as client:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.espeak import Clause
 from workers.lib.reading import english, is_speakable, pieces, spell
 from workers.lib.reading.numbers import cardinal, decimal, ordinal, year
+from workers.models import kokoro
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,7 @@ def test_the_day_comes_first_in_britain() -> None:
         ("de-DE", "Am 3. März 2024, im 2. Quartal", "Am dritten März 2024, im zweiten Quartal"),
         ("de-DE", "Die Karte kostet 12,50 € (d. h. viel)", "Die Karte kostet 12 Euro 50 (das heißt viel)"),
         ("de-DE", "seit 1995, am 1.5.2024", "seit 19hundert 95, am ersten Mai 2024"),
+        ("de-DE", "um 9:45 Uhr, um 17:00 Uhr, um 8:30", "um 9 Uhr 45, um 17 Uhr, um 8:30"),
         ("de-DE", "Er ist 24. Der Turm ist 324 m hoch.", "Er ist 24. Der Turm ist 324 Meter hoch."),
         ("es-ES", "La Dra. García pagó 1 € y 12,50 €.", "La doctora García pagó 1 euro y 12 euros con 50."),
         ("es-ES", "el 1/5/2024, 3 kg", "el 1 de mayo de 2024, 3 kilogramos"),
@@ -151,3 +154,10 @@ def test_what_can_be_said(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "...", "—", "①②", "\u0301", "()", "\ud800", "\u200d"])
 def test_what_cannot(text: str) -> None:
     assert not is_speakable(text)
+
+
+def test_a_german_r_after_a_vowel_is_spoken_as_one() -> None:
+    """As eSpeak NG writes Ort, Nachbarn, Fahrräder, Brot and repariert."""
+    clauses = [Clause("ˈɔɾt nˈaxbaɾn fˈɑːrɛːdɜ bɾˈoːt rˌeːparˈiːɾt", ".")]
+    assert kokoro.from_espeak(clauses, german=True) == "ˈɔɐt nˈaxbaɐn fˈɑːʁɛːdɐ bʁˈoːt ʁˌeːpaʁˈiːɐt."
+    assert kokoro.from_espeak([Clause("mˈɛɾ", ".")]) == "mˈɛɾ."

@@ -8,6 +8,7 @@ A voice is float32 [510, 1, 256], little-endian: the style for each number of ph
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ _TIED = {
 #: German phonemes that no voice was trained with, as the nearest that one was.
 _GERMAN = {"ɔø": "Y", "aɪ": "I", "aʊ": "W", "ts": "ʦ", "tʃ": "ʧ", "dʒ": "ʤ", "ʏ": "y", "ɜ": "ɐ", "ɾ": "ʁ", "r": "ʁ"}
 
+#: The r of German after a vowel and before none is spoken as one (Ort, vor, Nachbarn); eSpeak NG writes it as a consonant.
+_VOCALISED = re.compile(r"(?<=[aeiouyøœɐəɛɪɔʊʏɑː])[ɾr](?![ˈˌ]?[aeiouyøœɐəɛɪɔʊʏɑɜ])")
+
 
 def read_styles(path: Path) -> Samples:
     """float32 [510, 256]. Raises `ModelCorrupt`."""
@@ -47,6 +51,7 @@ def from_espeak(clauses: Sequence[Clause], *, german: bool = False) -> str:
     for tied, one in _TIED.items():
         text = text.replace(tied, one)
     text = text.replace("^", "").replace("-", "")
+    text = _VOCALISED.sub("ɐ", text) if german else text
     for theirs, ours in _GERMAN.items() if german else ():
         text = text.replace(theirs, ours)
     return text

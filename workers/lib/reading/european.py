@@ -57,10 +57,15 @@ def _german(language: Language) -> Iterator[_Rule]:
         ending = {"": "er", "der": "e", "die": "e", "das": "e"}.get(lead.strip().lower(), "en")
         return f"{lead}{language.ordinals[number - 1]}{ending} "
 
+    def time(found: _Found) -> str:
+        minute = int(found["minute"])
+        return f"{int(found['hour'])} Uhr" + (f" {minute}" if minute else "")
+
     def year(found: _Found) -> str:
         rest = int(found["rest"])
         return f"{found['before']}{found['hundreds']}hundert" + (f" {rest}" if rest else "")
 
+    yield re.compile(r"\b(?P<hour>\d{1,2}):(?P<minute>\d\d) Uhr\b"), time
     yield re.compile(rf"(?P<before>\b(?:{before}) )?\b(?P<number>\d{{1,2}})\. (?=(?(before)[A-ZÄÖÜ]|(?:{months})))"), ordinal
     yield re.compile(rf"(?P<before>\b(?:{months}|Jahre?|[Ss]eit) )(?P<hundreds>1[1-9])(?P<rest>\d\d)\b(?![.,]\d)"), year
 
