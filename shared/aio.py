@@ -52,11 +52,12 @@ class BackgroundTasks:
     """Tasks that outlive the call that started them; their owner waits for them, or cancels them, at its end.
 
     The event loop refers to tasks weakly, so somebody has to hold them. Nobody awaits their results: one that
-    fails is logged as ``background_task.failed``.
+    fails is logged as ``background_task.failed``, or given to ``on_failed``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_failed: Callable[[BaseException], None] | None = None) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_failed = on_failed
 
     def __len__(self) -> int:
         """The tasks that have not ended."""
@@ -84,8 +85,12 @@ class BackgroundTasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self._on_failed is None:
             log.error("background_task.failed", task=task.get_name(), exc_info=error)
+        else:
+            self._on_failed(error)
 
 
 class SingleFlight(Generic[Key, Value]):

@@ -90,6 +90,21 @@ async def test_a_task_that_fails_is_logged_once() -> None:
     assert len(tasks) == 0
 
 
+async def test_a_task_that_fails_is_given_to_on_failed() -> None:
+    failures: list[BaseException] = []
+    tasks = BackgroundTasks(failures.append)
+
+    async def fail() -> None:
+        raise ValueError("on purpose")
+
+    with capture_logs() as logs:
+        tasks.start(fail())
+        await tasks.wait(5)
+        await asyncio.sleep(0)
+    assert [str(error) for error in failures] == ["on purpose"]
+    assert logs == []
+
+
 async def test_tasks_that_are_cancelled_have_ended_and_are_no_failures() -> None:
     tasks, ended = BackgroundTasks(), []
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from shared import metrics
+from shared.aio import BackgroundTasks
 from shared.events import Event, Failed
 from shared.jobs import blob_place, is_job_file
 from shared.log import get_logger
 from shared.ports import BlobStore
-from workers.runtime.background import BackgroundTasks
 from workers.runtime.batching import Work
 
 log = get_logger(__name__)

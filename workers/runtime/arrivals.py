@@ -6,12 +6,12 @@ import asyncio
 import time
 
 from shared import metrics, trace
+from shared.aio import BackgroundTasks
 from shared.jobs import UndecodableJob, decode_job
 from shared.log import get_logger
 from shared.ports import Delivery
 from workers.runtime.activity import Activity
 from workers.runtime.admission import Admission
-from workers.runtime.background import BackgroundTasks
 from workers.runtime.batching import Work
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.in_hand import Held

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterable
 
+from shared.aio import BackgroundTasks
 from workers.runtime.ahead import Ahead
 from workers.runtime.attempts import Attempts
-from workers.runtime.background import BackgroundTasks
 from workers.runtime.batching import Pending, Work
 from workers.runtime.compute import Outcome
 from workers.runtime.computing import Withdrawn

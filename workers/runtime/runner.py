@@ -24,6 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 
+from shared.aio import BackgroundTasks
 from shared.facts import ServedFacts
 from shared.jobs import queue_of
 from shared.log import get_logger
@@ -32,7 +33,6 @@ from workers.runtime.activity import Activity
 from workers.runtime.admission import Admission
 from workers.runtime.arrivals import Arrivals
 from workers.runtime.attempts import Attempts
-from workers.runtime.background import BackgroundTasks
 from workers.runtime.batching import Work
 from workers.runtime.compute import Computer, Outcome
 from workers.runtime.dispatch import Dispatcher
@@ -98,8 +98,8 @@ class Runner:
             await self._consumer.stop()
         self._admission.stop()
         await self._dispatcher.stop()
-        unfinished = await self._tasks.drain(self._policy.drain_seconds)
-        log.info("worker.drained", service=self.name, unfinished=unfinished)
+        await self._tasks.wait(self._policy.drain_seconds)
+        log.info("worker.drained", service=self.name, unfinished=len(self._tasks))
 
     async def _settle(self, batch: list[Work], outcomes: list[Outcome]) -> None:
         # those whose sessions had changed: their turn is asked for again

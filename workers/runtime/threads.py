@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from shared import metrics
+from shared.aio import BackgroundTasks
 from shared.errors import StoreAway
 from shared.events import Started
 from shared.log import get_logger
 from shared.ports import Entry, ResultStore
 from workers.contract import Service
 from workers.runtime.activity import Activity
-from workers.runtime.background import BackgroundTasks
 from workers.runtime.batching import Work
 from workers.runtime.compute import Outcome
 from workers.runtime.computing import Computing
