@@ -113,6 +113,15 @@ def test_whoever_is_quicker_than_the_description_of_a_service_waits_for_its_fiel
     expect(page.locator("#audio")).to_be_visible(timeout=60_000)
 
 
+def test_a_description_that_could_not_be_had_is_asked_for_again(page: Page, url: str) -> None:
+    sign_in(page, url, "demo@example.com", DEMO_PASSWORD)
+    page.route("**/access", lambda route: route.fulfill(status=429), times=1)
+    page.goto(f"{url}/playground?service=text_to_speech")
+    expect(page.locator("#said")).to_have_class("notice bad")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator("#audio")).to_be_visible(timeout=60_000)
+
+
 def test_what_is_refused_is_said(playground: Page, tmp_path: Path) -> None:
     no_picture = tmp_path / "notes.jpg"
     no_picture.write_text("not a picture")

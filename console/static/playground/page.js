@@ -38,8 +38,12 @@ function opened() {
 }
 
 function choose() {
-  chosen = describe();
-  return chosen;
+  const described = describe();
+  chosen = described;
+  described.catch(() => {
+    if (chosen === described) chosen = null; // the next deed tries again
+  });
+  return described;
 }
 
 async function describe() {
@@ -64,7 +68,7 @@ async function describe() {
 const liveLabel = () => (stop ? "Stop" : kind === "image" ? "Use the webcam" : "Use the microphone");
 
 async function send() {
-  await chosen; // whoever is quicker than the description of the service waits for its fields
+  await (chosen ?? choose()); // whoever is quicker than the description of the service waits for its fields
   const files = kind === null ? {} : { [`attachment://${kind}`]: file };
   if (kind !== null && file === null) return say(kind === "image" ? "Choose a picture first" : "Choose a sound first", true);
   say("Asked …");
@@ -103,7 +107,7 @@ async function tell(answer) {
 
 async function live() {
   if (stop) return halt();
-  await chosen;
+  await (chosen ?? choose());
   const api = await opened();
   const parameters = await read(form, schema, (one) => api.blob(one));
   byId("line").textContent = api.line(service(), { ...parameters, [kind]: `attachment://${kind}`, state: { session_id: "my-session" } }, { [`attachment://${kind}`]: { name: kind === "image" ? "frame.jpg" : "piece.wav" } });
