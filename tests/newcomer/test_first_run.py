@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ pytestmark = pytest.mark.timeout(900)
 READY_SECONDS = 600
 
 
+def has_proxy(variables: Mapping[str, str]) -> bool:
+    return any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in variables)
+
+
 def environment(home: Path, proxy: str) -> dict[str, str]:
     """That of somebody who has just cloned the project; how packages are fetched is left as the machine has it.
 
@@ -41,8 +45,9 @@ def environment(home: Path, proxy: str) -> dict[str, str]:
     """
     dropped = ("SENSORIUM_", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    has_proxy = any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in kept)
-    blocking = {"SENSORIUM_MODEL_SOURCES": "packages"} if has_proxy else {"https_proxy": proxy, "no_proxy": "127.0.0.1,localhost"}
+    blocking = {"https_proxy": proxy, "no_proxy": "127.0.0.1,localhost"}
+    if has_proxy(kept):
+        blocking = {"SENSORIUM_MODEL_SOURCES": "packages"}
     return {**kept, "HOME": str(home), **blocking}
 
 
@@ -118,6 +123,14 @@ def test_every_service_is_available(client: httpx.Client) -> None:
     services = client.get("/services").json()["services"]
     assert len(services) >= 15
     assert {name: known.get("reason") for name, known in services.items() if not known["available"]} == {}
+
+
+def test_other_addresses_of_weights_were_refused(client: httpx.Client, proxy: tuple[str, set[str]]) -> None:
+    if has_proxy(os.environ):
+        pytest.skip("the machine's own proxy was used, and the other sources were left out")
+    assert client.get("/readyz").status_code == 200
+    assert proxy[1]
+    assert proxy[1] <= hosts_of_weights()
 
 
 def test_which_networks_answer_is_said(client: httpx.Client) -> None:
